@@ -1,0 +1,115 @@
+#include "base/endpoint.h"
+
+#include <sys/un.h>
+
+#include <algorithm>
+#include <charconv>
+
+namespace berth {
+namespace {
+
+constexpr size_t kMaxHostBytes = 253;  // RFC 1035, section 2.3.4
+constexpr size_t kMaxPathBytes = sizeof(sockaddr_un::sun_path) - 1;
+
+using Parsed = std::variant<Endpoint, std::string>;
+
+std::string quoted(std::string_view text) {
+  std::string out = "\"";
+  for (const char c : text.substr(0, 100)) out += c >= ' ' && c != 0x7f ? c : '?';
+  return out + (text.size() > 100 ? "…\"" : "\"");
+}
+
+bool is_host_char(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_' ||
+         c == ':' || c == '%';
+}
+
+Parsed parse_tcp(std::string_view text, std::string_view rest) {
+  const std::string wrong = quoted(text) + ": ";
+  while (!rest.empty() && rest.back() == '/') rest.remove_suffix(1);
+  std::string_view host;
+  std::string_view port;
+  if (rest.starts_with('[')) {
+    const size_t close = rest.find(']');
+    if (close == rest.npos) return wrong + "the bracket of the IPv6 address is not closed";
+    host = rest.substr(1, close - 1);
+    rest.remove_prefix(close + 1);
+    if (host.find(':') == host.npos) return wrong + "only an IPv6 address stands in brackets";
+    if (!rest.starts_with(':')) return wrong + "the port is missing; write tcp://[ADDRESS]:PORT";
+    port = rest.substr(1);
+  } else {
+    const size_t colon = rest.find(':');
+    if (colon == rest.npos) return wrong + "the port is missing; write tcp://HOST:PORT";
+    host = rest.substr(0, colon);
+    port = rest.substr(colon + 1);
+    if (port.find(':') != port.npos) {
+      return wrong + "an IPv6 address stands in brackets: tcp://[ADDRESS]:PORT";
+    }
+  }
+  if (port.find('/') != port.npos || port.find('?') != port.npos) {
+    return wrong + "an endpoint ends with its port; it has no path";
+  }
+  Endpoint endpoint;
+  endpoint.host = host;
+  for (char& c : endpoint.host) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  if (endpoint.host.empty()) return wrong + "the host is missing; write tcp://HOST:PORT";
+  if (endpoint.host.size() > kMaxHostBytes) return wrong + "a host name has at most 253 bytes";
+  if (!std::all_of(endpoint.host.begin(), endpoint.host.end(), is_host_char)) {
+    return wrong + "the host may have letters, digits, '.', '-' and '_' only";
+  }
+  const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), endpoint.port);
+  if (error != std::errc{} || end != port.data() + port.size() || endpoint.port == 0) {
+    return wrong + "the port must be a number from 1 to 65535";
+  }
+  return endpoint;
+}
+
+Parsed parse_unix(std::string_view text, std::string_view rest) {
+  const std::string wrong = quoted(text) + ": ";
+  Endpoint endpoint;
+  if (rest.starts_with('@')) {
+    endpoint.kind = Endpoint::Kind::unix_abstract;
+    rest.remove_prefix(1);
+    if (rest.empty()) return wrong + "the abstract name is missing; write unix://@NAME";
+  } else if (rest.starts_with('/')) {
+    endpoint.kind = Endpoint::Kind::unix_path;
+    if (rest.back() == '/') return wrong + "the path names a folder, not a socket";
+  } else {
+    return wrong + "the path must be absolute: unix:///PATH (or unix://@NAME)";
+  }
+  if (rest.size() > kMaxPathBytes - (endpoint.kind == Endpoint::Kind::unix_abstract ? 1 : 0)) {
+    return wrong + "a socket's path has at most 107 bytes";
+  }
+  if (rest.find('\0') != rest.npos) return wrong + "a socket's path has no zero byte";
+  endpoint.path = rest;
+  return endpoint;
+}
+
+}  // namespace
+
+std::string Endpoint::url() const {
+  switch (kind) {
+    case Kind::tcp:
+      return "tcp://" + (host.find(':') != host.npos ? "[" + host + "]" : host) + ":" +
+             std::to_string(port);
+    case Kind::unix_path: return "unix://" + path;
+    case Kind::unix_abstract: return "unix://@" + path;
+  }
+  return {};
+}
+
+Parsed parse_endpoint(std::string_view text) {
+  const size_t colon = text.find("://");
+  if (colon == text.npos) {
+    return quoted(text) + ": no scheme; write tcp://HOST:PORT or unix:///PATH";
+  }
+  std::string scheme(text.substr(0, colon));
+  for (char& c : scheme) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  const std::string_view rest = text.substr(colon + 3);
+  if (scheme == "tcp") return parse_tcp(text, rest);
+  if (scheme == "unix") return parse_unix(text, rest);
+  return quoted(text) + ": the scheme \"" + scheme.substr(0, 20) +
+         "\" is not known here; write tcp://HOST:PORT or unix:///PATH";
+}
+
+}  // namespace berth

@@ -1,0 +1,43 @@
+// Every fixed bound of berth, with its reason. Bounds that a user may move are settings
+// (config/settings.h) and only have their defaults there.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace berth {
+
+// A key is a name in a config file, a path and a metric label (DESIGN section 1).
+inline constexpr size_t kMaxKeyBytes = 64;
+// A URL key: the longest host name (253), scheme, port, brackets; or a socket path.
+inline constexpr size_t kMaxUrlKeyBytes = 300;
+// One session frame; a frame is one SEQPACKET message (DESIGN section 3).
+inline constexpr size_t kMaxFrameBytes = 64 * 1024;
+// Connections in one request: below the kernel's SCM_MAX_FD (253) with room to spare.
+inline constexpr uint32_t kMaxBatch = 64;
+// A session's name, as it says it in Hello; shown to people only.
+inline constexpr size_t kMaxSessionNameBytes = 64;
+// W3C traceparent, version 00, is 55 bytes; later versions may be longer.
+inline constexpr size_t kMaxTraceparentBytes = 128;
+// Requests of one session that wait. Beyond it the client is flooding, not waiting.
+inline constexpr uint32_t kMaxWaitersPerSession = 256;
+// Leases of one session: a process has few more sockets than its own fd limit of 1,024.
+inline constexpr uint32_t kMaxLeasesPerSession = 4096;
+// Frames that wait for a client that does not read, beyond what its socket buffer holds.
+inline constexpr size_t kMaxOutboxFrames = 256;
+// Frames read from one session in one turn of the loop, so that none starves the others.
+inline constexpr int kMaxFramesPerTurn = 16;
+// Frames thrown away behind a Goodbye: more than a socket buffer holds of the smallest.
+inline constexpr int kMaxFramesDrained = 1024;
+// Connections accepted in one turn of the loop, for the same reason.
+inline constexpr int kMaxAcceptsPerTurn = 64;
+// Pools that dynamic keys may make; the least recently used empty one makes room.
+inline constexpr size_t kMaxDynamicPools = 1000;
+// Longest error text sent to a client: shown in a terminal or a log line.
+inline constexpr size_t kMaxMessageBytes = 1024;
+// Keys in one KeyList frame: 64 bytes each and the frame's bound.
+inline constexpr size_t kMaxKeysPerFrame = 512;
+// Leases named when a refusal explains itself.
+inline constexpr size_t kMaxHoldersShown = 5;
+
+}  // namespace berth

@@ -1,0 +1,64 @@
+#include "base/log.h"
+
+#include <spdlog/async.h>
+#include <spdlog/async_logger.h>
+#include <spdlog/sinks/stdout_sinks.h>
+
+#include <array>
+#include <memory>
+#include <string>
+
+namespace berth {
+namespace {
+
+constexpr size_t kQueueLines = 8192;
+constexpr std::array<std::string_view, 6> kLevels = {"trace", "debug", "info",
+                                                     "warn",  "error", "off"};
+
+struct Log {
+  std::shared_ptr<spdlog::details::thread_pool> worker;
+  std::shared_ptr<spdlog::logger> logger;
+};
+
+Log& instance() {
+  static Log log{nullptr, std::make_shared<spdlog::logger>(
+                              "berthd", std::make_shared<spdlog::sinks::stderr_sink_mt>())};
+  return log;
+}
+
+}  // namespace
+
+bool is_log_level(std::string_view level) {
+  for (const std::string_view known : kLevels) {
+    if (level == known) return true;
+  }
+  return false;
+}
+
+void start_log(std::string_view level) {
+  Log& log = instance();
+  log.worker = std::make_shared<spdlog::details::thread_pool>(kQueueLines, 1);
+  log.logger = std::make_shared<spdlog::async_logger>(
+      "berthd", std::make_shared<spdlog::sinks::stderr_sink_mt>(), log.worker,
+      spdlog::async_overflow_policy::overrun_oldest);
+  log.logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");
+  log.logger->set_level(spdlog::level::from_str(std::string(level)));
+  log.logger->flush_on(spdlog::level::info);
+}
+
+void stop_log() {
+  Log& log = instance();
+  log.logger->flush();
+  log.logger = std::make_shared<spdlog::logger>(
+      "berthd", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  log.worker.reset();  // joins after the queue is written
+}
+
+spdlog::logger& log() { return *instance().logger; }
+
+uint64_t lost_log_lines() {
+  Log& log = instance();
+  return log.worker ? log.worker->overrun_counter() : 0;
+}
+
+}  // namespace berth
