@@ -1,0 +1,135 @@
+// What the policy of the stream pools tells its driver to do. The driver carries actions out in
+// order and reports what came of them as events of Depot.
+#pragma once
+
+#include <absl/container/inlined_vector.h>
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "base/close_reason.h"
+#include "base/code.h"
+#include "base/ids.h"
+#include "base/time.h"
+
+namespace berth::pool {
+
+// Open this connection. Answer: Depot::dialed or Depot::dial_failed, unless Close comes first.
+struct Dial {
+  ConnectionId connection;
+  PoolId pool;
+  uint32_t endpoint;
+};
+
+// A request's place among those that wait.
+struct Ticket {
+  SessionId session;
+  uint64_t request_id = 0;
+  uint64_t arrival = 0;  // order over all pools
+  TimePoint since{};
+  TimePoint until = kNever;
+  bool patient = true;  // false: takes what is there, or is refused in the same event
+};
+
+struct Granted {
+  LeaseId lease;
+  ConnectionId connection;
+  bool fresh;        // never granted before: it may hold a greeting
+  bool new_session;  // its last holder was another session: restore the socket's options
+};
+
+// Check each connection for life, then hand all of them over in one message. If one fails, hand
+// over none and answer with Depot::take_back; else nothing is to be answered.
+struct Grant {
+  Ticket ticket;
+  PoolId pool;
+  absl::InlinedVector<Granted, 1> leases;
+};
+
+struct Holder {
+  SessionId session;
+  uint32_t uid;
+  int32_t pid;
+  Duration held;
+};
+
+// Why a request waited in vain (rule 11).
+struct Why {
+  Cause cause = Cause::kUnspecified;
+  uint32_t leased = 0;
+  uint32_t max_connections = 0;
+  uint32_t waiting = 0;
+  uint64_t dial_failures = 0;
+  std::string last_dial_error;
+  std::vector<Holder> holders;  // longest first, at most kMaxHoldersShown
+};
+
+struct Refusal {
+  Code code = Code::kInternal;
+  std::string text;  // what the code alone does not say; may be empty
+  Duration waited{};
+  std::optional<Why> why;
+};
+
+// Tell the session that its request is not granted.
+struct Refuse {
+  SessionId session;
+  uint64_t request_id;
+  Refusal refusal;
+};
+
+// Judge a connection that was given back. Answer: Depot::inspected, unless Close comes first.
+struct Inspect {
+  ConnectionId connection;
+};
+
+// Shut the socket down and close it; abandon the dial or the inspection. Answer: Depot::closed.
+struct Close {
+  ConnectionId connection;
+  CloseReason reason;
+};
+
+// Tell the session that this lease is over; its connection's Close follows.
+struct Revoke {
+  SessionId session;
+  LeaseId lease;
+};
+
+using Action = std::variant<Dial, Grant, Refuse, Inspect, Close, Revoke>;
+
+// The actions of one event after another, first in, first out. Keeps its memory.
+class Actions {
+ public:
+  template <class A>
+  void add(A action) {
+    queue_.emplace_back(std::in_place_type<A>, std::move(action));
+  }
+
+  bool empty() const { return next_ == queue_.size(); }
+
+  // Requires: not empty.
+  Action take() {
+    Action action = std::move(queue_[next_++]);
+    if (empty()) clear();
+    return action;
+  }
+
+  void clear() {
+    queue_.clear();
+    next_ = 0;
+  }
+
+  // Those not yet taken.
+  std::span<const Action> pending() const { return std::span(queue_).subspan(next_); }
+
+ private:
+  std::vector<Action> queue_;
+  size_t next_ = 0;
+};
+
+}  // namespace berth::pool

@@ -1,0 +1,45 @@
+// Backoff: when an endpoint may be dialled again after it failed (rule 10): 100 ms × 1.6 ± 20 %,
+// up to 10 s.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "base/random.h"
+#include "base/time.h"
+
+namespace berth::pool {
+
+class Backoff {
+ public:
+  static constexpr Duration kFirst = std::chrono::milliseconds(100);
+  static constexpr Duration kMost = std::chrono::seconds(10);
+  static constexpr double kFactor = 1.6;
+  static constexpr double kJitter = 0.2;
+
+  // A dial that was started at `started` has failed. Dials that ran side by side count once: only
+  // one started after the last failure makes the wait longer.
+  void fail(TimePoint now, TimePoint started, Random& random) {
+    ++failures_;
+    if (failures_ > 1 && started < failed_at_) return;
+    failed_at_ = now;
+    const double jitter = 1 - kJitter + 2 * kJitter * random.unit();
+    ready_at_ = after(now, std::chrono::duration_cast<Duration>(wait_ * jitter));
+    wait_ = std::min(kMost, std::chrono::duration_cast<Duration>(wait_ * kFactor));
+  }
+  void succeed() { *this = Backoff(); }
+
+  // Failures since the last success.
+  uint64_t failures() const { return failures_; }
+  // No dial before this.
+  TimePoint ready_at() const { return ready_at_; }
+  bool waits(TimePoint now) const { return failures_ > 0 && now < ready_at_; }
+
+ private:
+  uint64_t failures_ = 0;
+  Duration wait_ = kFirst;
+  TimePoint failed_at_{};
+  TimePoint ready_at_{};
+};
+
+}  // namespace berth::pool

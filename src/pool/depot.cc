@@ -1,0 +1,281 @@
+#include "pool/depot.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/limits.h"
+
+namespace berth::pool {
+
+Depot::Depot(DepotSettings settings)
+    : settings_(settings), shared_(settings.fd_limit, settings.seed) {
+  drain_.kind = Deadline::Kind::drain;
+}
+
+// What is left when the process ends has nobody to tell.
+Depot::~Depot() = default;
+
+// --- pools ---
+
+PoolId Depot::add_pool(TimePoint now, PoolPolicy policy, Actions& actions) {
+  const PoolId id = pools_.allocate();
+  const bool added = by_key_.try_emplace(policy.key, id).second;
+  BERTH_CHECK(added, "a key has one pool");
+  pools_[id] = std::make_unique<Pool>(id, std::move(policy), shared_);
+  pools_[id]->open(now, actions);
+  settle(now, actions);
+  return id;
+}
+
+PoolId Depot::add_dynamic_pool(TimePoint now, PoolPolicy policy, Actions& actions) {
+  const PoolId id = add_pool(now, std::move(policy), actions);
+  dynamic_.push_back(id);
+  return id;
+}
+
+bool Depot::forget_empty(TimePoint now) {
+  const auto at = std::find_if(dynamic_.begin(), dynamic_.end(),
+                               [&](PoolId id) { return pools_[id]->empty(now); });
+  if (at == dynamic_.end()) return false;
+  by_key_.erase(pools_[*at]->policy().key);
+  pools_[*at].reset();
+  pools_.free(*at);
+  dynamic_.erase(at);
+  return true;
+}
+
+std::optional<PoolId> Depot::find_pool(std::string_view key) const {
+  const auto at = by_key_.find(key);
+  return at != by_key_.end() ? std::optional(at->second) : std::nullopt;
+}
+
+std::vector<std::string_view> Depot::keys(SessionId id) const {
+  const Session& session = sessions_[id];
+  std::vector<std::string_view> keys;
+  for_each_pool([&](const Pool& pool) {
+    if (!refusal_of_access(session, pool)) keys.push_back(pool.policy().key);
+  });
+  std::sort(keys.begin(), keys.end());
+  return keys;
+}
+
+// --- sessions and their requests ---
+
+SessionId Depot::open_session(const SessionInfo& info) {
+  const SessionId id = sessions_.allocate();
+  sessions_[id].id = id;
+  sessions_[id].info = info;
+  return id;
+}
+
+void Depot::end_session(TimePoint now, SessionId id, Actions& actions) {
+  Session* session = sessions_.find(id);
+  if (session == nullptr) return;
+  while (Waiter* waiter = session->waiters.front()) {
+    pools_[waiter->pool]->abandon(now, *waiter, actions);
+  }
+  while (Lease* lease = session->leases.front()) {
+    pool_of(*lease->connection).end_lease(now, *lease, CloseReason::session_end, actions);
+  }
+  sessions_.free(id);
+  settle(now, actions);
+}
+
+// Rule A, and what a session may hold in all.
+std::optional<Refusal> Depot::refusal_of_access(const Session& session, const Pool& pool) const {
+  const PoolPolicy& policy = pool.policy();
+  const auto& uids = policy.allow_uids;
+  if (std::find(uids.begin(), uids.end(), session.info.uid) == uids.end()) {
+    return Refusal{Code::kNotPermitted, "allow_users of \"" + policy.key + "\" does not name it",
+                   {}, {}};
+  }
+  if (session.info.foreign_netns && policy.sandbox != Sandbox::pinned) {
+    return Refusal{Code::kNotPermitted,
+                   "the program runs in another network namespace than berthd, and \"" +
+                       policy.key + "\" does not say sandbox = \"pinned\"",
+                   {},
+                   {}};
+  }
+  return std::nullopt;
+}
+
+void Depot::request(TimePoint now, SessionId id, PoolId pool_id, const Request& request,
+                    Actions& actions) {
+  Session& session = sessions_[id];
+  Pool& pool = *pools_[pool_id];
+  std::optional<Refusal> refusal = refusal_of_access(session, pool);
+  if (!refusal && session.leases.size() + request.count > kMaxLeasesPerSession) {
+    refusal = Refusal{Code::kQueueFull,
+                      "a session holds at most " + std::to_string(kMaxLeasesPerSession) + " leases",
+                      {},
+                      {}};
+  }
+  if (refusal) {
+    actions.add(Refuse{id, request.request_id, std::move(*refusal)});
+    return;
+  }
+  pool.request(now, session, request, actions);
+  settle(now, actions);
+}
+
+Waiter* Depot::waiting(SessionId id, uint64_t request_id) const {
+  const Session* session = sessions_.find(id);
+  if (session == nullptr) return nullptr;
+  for (Waiter& waiter : session->waiters) {
+    if (waiter.ticket.request_id == request_id) return &waiter;
+  }
+  return nullptr;
+}
+
+bool Depot::waits(SessionId session, uint64_t request_id) const {
+  return waiting(session, request_id) != nullptr;
+}
+
+void Depot::cancel(TimePoint now, SessionId session, uint64_t request_id, Actions& actions) {
+  Waiter* waiter = waiting(session, request_id);
+  if (waiter == nullptr) return;
+  pools_[waiter->pool]->cancel(now, *waiter, actions);
+  settle(now, actions);
+}
+
+bool Depot::release(TimePoint now, SessionId session, LeaseId id, Outcome outcome,
+                    Actions& actions) {
+  Lease* lease = shared_.leases.find(id);
+  if (lease == nullptr || lease->session->id != session) return false;
+  pool_of(*lease->connection).release(now, *lease, outcome, actions);
+  settle(now, actions);
+  return true;
+}
+
+// --- what came of actions ---
+
+void Depot::take_back(TimePoint now, const Grant& grant, ConnectionId failed, CloseReason reason,
+                      Actions& actions) {
+  Session* session = sessions_.find(grant.ticket.session);
+  if (session == nullptr) return;  // its end has closed the connections
+  pools_[grant.pool]->take_back(now, grant, *session, failed, reason, actions);
+  settle(now, actions);
+}
+
+void Depot::dialed(TimePoint now, ConnectionId id, Actions& actions) {
+  Connection* connection = shared_.connections.find(id);
+  if (connection == nullptr || connection->state != State::connecting) return;
+  pool_of(*connection).dialed(now, *connection, actions);
+  settle(now, actions);
+}
+
+void Depot::dial_failed(TimePoint now, ConnectionId id, std::string_view error, Actions& actions) {
+  Connection* connection = shared_.connections.find(id);
+  if (connection == nullptr || connection->state != State::connecting) return;
+  pool_of(*connection).dial_failed(now, *connection, error, actions);
+  settle(now, actions);
+}
+
+void Depot::inspected(TimePoint now, ConnectionId id, bool clean, Actions& actions) {
+  Connection* connection = shared_.connections.find(id);
+  if (connection == nullptr || connection->state != State::resetting) return;
+  pool_of(*connection).inspected(now, *connection, clean, actions);
+  settle(now, actions);
+}
+
+void Depot::lost(TimePoint now, ConnectionId id, CloseReason reason, Actions& actions) {
+  Connection* connection = shared_.connections.find(id);
+  if (connection == nullptr) return;
+  pool_of(*connection).lost(now, *connection, reason, actions);
+  settle(now, actions);
+}
+
+void Depot::closed(TimePoint now, ConnectionId id, Actions& actions) {
+  Connection* connection = shared_.connections.find(id);
+  BERTH_CHECK(connection != nullptr, "a connection is closed once");
+  pool_of(*connection).closed(now, *connection, actions);
+  settle(now, actions);
+}
+
+// --- the administrator ---
+
+Depot::Renewed Depot::renew(TimePoint now, PoolId id, Actions& actions) {
+  Pool& pool = *pools_[id];
+  const size_t closed = pool.count(State::idle);
+  const size_t marked = pool.count(State::leased) + pool.count(State::resetting);
+  pool.renew(now, actions);
+  settle(now, actions);
+  return {closed, marked};
+}
+
+void Depot::shut_down(TimePoint now, Duration timeout, Actions& actions) {
+  const bool again = std::exchange(stopping_, true);
+  pools_.for_each([&](PoolId, const auto& pool) { pool->stop(now, actions); });
+  shared_.deadlines.set(drain_, again ? now : after(now, timeout));
+}
+
+// --- descriptors of others ---
+
+bool Depot::reserve_slots(uint32_t count) {
+  return shared_.slots.empty() && shared_.budget.reserve(count);
+}
+
+void Depot::release_slots(TimePoint now, uint32_t count, Actions& actions) {
+  shared_.budget.release(count);
+  settle(now, actions);
+}
+
+bool Depot::make_room(TimePoint now, uint32_t count, Actions& actions) {
+  while (shared_.closing + shared_.budget.free() < count) {
+    if (shared_.evictable.empty()) return false;
+    evict_oldest(now, CloseReason::evicted, actions);
+  }
+  return true;
+}
+
+void Depot::evict_oldest(TimePoint now, CloseReason reason, Actions& actions) {
+  Connection& oldest = *shared_.evictable.front();
+  pool_of(oldest).evict(now, oldest, reason, actions);
+}
+
+void Depot::settle(TimePoint now, Actions& actions) {
+  SlotQueue& slots = shared_.slots;
+  while (!slots.empty() && shared_.budget.free() > 0) {
+    pools_[slots.front()]->slot_free(now, actions);
+  }
+  while (slots.size() > shared_.closing && !shared_.evictable.empty()) {
+    evict_oldest(now, CloseReason::evicted, actions);
+  }
+  while (slots.empty() && !shared_.hungry.empty() && shared_.budget.free() > 0) {
+    pools_[*shared_.hungry.begin()]->slot_free(now, actions);
+  }
+  if (settings_.total_max_idle == kUnlimited) return;
+  const auto most = static_cast<size_t>(std::max(0, settings_.total_max_idle));
+  while (shared_.idle > most && !shared_.evictable.empty()) {
+    evict_oldest(now, CloseReason::overflow, actions);
+  }
+}
+
+// --- time ---
+
+void Depot::advance(TimePoint now, Actions& actions) {
+  while (Deadline* due = shared_.deadlines.pop_due(now)) dispatch(now, *due, actions);
+  settle(now, actions);
+}
+
+void Depot::dispatch(TimePoint now, Deadline& due, Actions& actions) {
+  switch (due.kind) {
+    case Deadline::Kind::connection: {
+      Connection& connection = shared_.connections[ConnectionId::from_value(due.subject)];
+      pool_of(connection).connection_due(now, connection, actions);
+      break;
+    }
+    case Deadline::Kind::waiter: {
+      Waiter& waiter = shared_.waiters[WaiterId::from_value(due.subject)];
+      pools_[waiter.pool]->waiter_due(now, waiter, actions);
+      break;
+    }
+    case Deadline::Kind::pool: pools_[PoolId::from_value(due.subject)]->due(now, actions); break;
+    case Deadline::Kind::drain:
+      pools_.for_each(
+          [&](PoolId, const auto& pool) { pool->revoke_all(now, CloseReason::revoked, actions); });
+      break;
+  }
+}
+
+}  // namespace berth::pool

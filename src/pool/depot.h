@@ -1,0 +1,129 @@
+// Depot: all stream pools of the daemon, and what they compete for: the fd budget and the bound on
+// idle connections.
+//
+// Loop thread only; pure: events in, actions out, no callbacks, no clock, no sockets. After each
+// event the driver carries out the actions in order, then arms one timer with next_deadline() and
+// calls advance() when it fires. An event that names a connection, lease or session which has
+// ended meanwhile has no effect.
+#pragma once
+
+#include <absl/container/flat_hash_map.h>
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/string_hash.h"
+#include "pool/pool.h"
+
+namespace berth::pool {
+
+struct DepotSettings {
+  uint32_t fd_limit = 1024;  // rlimit less the reserve
+  int total_max_idle = kUnlimited;
+  uint64_t seed = 1;  // of all jitter
+};
+
+class Depot {
+ public:
+  explicit Depot(DepotSettings settings);
+  ~Depot();
+
+  // --- pools ---
+  // `policy.key` must be new.
+  PoolId add_pool(TimePoint now, PoolPolicy policy, Actions& actions);
+  // A pool that came from a dynamic key goes when it is empty; see forget_empty().
+  PoolId add_dynamic_pool(TimePoint now, PoolPolicy policy, Actions& actions);
+  // Removes one empty dynamic pool. False if there is none.
+  bool forget_empty(TimePoint now);
+  size_t dynamic_pools() const { return dynamic_.size(); }
+  std::optional<PoolId> find_pool(std::string_view key) const;
+  const Pool& pool(PoolId id) const { return *pools_[id]; }
+  // Sorted keys that this session may lease.
+  std::vector<std::string_view> keys(SessionId session) const;
+
+  // --- sessions and their requests ---
+  SessionId open_session(const SessionInfo& info);
+  // Withdraws its requests and discards its leases (rule 14).
+  void end_session(TimePoint now, SessionId session, Actions& actions);
+  // Exactly one Grant or Refuse answers, unless the session ends first. `request.request_id` must
+  // not be one that waits.
+  void request(TimePoint now, SessionId session, PoolId pool, const Request& request,
+               Actions& actions);
+  // A request that waits is refused with CANCELLED; one that was answered is not affected.
+  void cancel(TimePoint now, SessionId session, uint64_t request_id, Actions& actions);
+  // False: no such lease of this session (rule 13), and no other effect.
+  bool release(TimePoint now, SessionId session, LeaseId lease, Outcome outcome, Actions& actions);
+  // Whether a request of this id waits.
+  bool waits(SessionId session, uint64_t request_id) const;
+
+  // --- what came of actions ---
+  void take_back(TimePoint now, const Grant& grant, ConnectionId failed, CloseReason reason,
+                 Actions& actions);
+  void dialed(TimePoint now, ConnectionId connection, Actions& actions);
+  void dial_failed(TimePoint now, ConnectionId connection, std::string_view error,
+                   Actions& actions);
+  void inspected(TimePoint now, ConnectionId connection, bool clean, Actions& actions);
+  void lost(TimePoint now, ConnectionId connection, CloseReason reason, Actions& actions);
+  void closed(TimePoint now, ConnectionId connection, Actions& actions);
+
+  // --- the administrator ---
+  struct Renewed {
+    size_t closed = 0;  // idle ones, now
+    size_t marked = 0;  // leased ones, at release
+  };
+  Renewed renew(TimePoint now, PoolId pool, Actions& actions);
+  // Grants no more; leases still out after `timeout` are revoked (rule 19). Again: revokes at once.
+  void shut_down(TimePoint now, Duration timeout, Actions& actions);
+  bool stopping() const { return stopping_; }
+  // After shut_down: nothing is left.
+  bool drained() const { return stopping_ && shared_.connections.size() == 0; }
+
+  // --- descriptors of others ---
+  // The budget, for those who open descriptors beside the pools; give back with release_slots().
+  bool reserve_slots(uint32_t count);
+  bool has_slots(uint32_t count) const {
+    return shared_.slots.empty() && shared_.budget.free() >= count;
+  }
+  void release_slots(TimePoint now, uint32_t count, Actions& actions);
+  // Closes idle connections so that `count` slots may come free. False if there are none to close.
+  bool make_room(TimePoint now, uint32_t count, Actions& actions);
+  const FdBudget& budget() const { return shared_.budget; }
+
+  // --- time ---
+  TimePoint next_deadline() const { return shared_.deadlines.next(); }
+  void advance(TimePoint now, Actions& actions);
+
+  // --- what is ---
+  const Session* session(SessionId id) const { return sessions_.find(id); }
+  const Connection* connection(ConnectionId id) const { return shared_.connections.find(id); }
+  const Lease* lease(LeaseId id) const { return shared_.leases.find(id); }
+  const Shared& shared() const { return shared_; }
+  template <class Visit>
+  void for_each_pool(Visit&& visit) const {
+    pools_.for_each([&](PoolId, const std::unique_ptr<Pool>& pool) { visit(*pool); });
+  }
+
+ private:
+  std::optional<Refusal> refusal_of_access(const Session& session, const Pool& pool) const;
+  Pool& pool_of(const Connection& connection) { return *pools_[connection.pool]; }
+  Waiter* waiting(SessionId session, uint64_t request_id) const;
+  // After each event: slots to those who wait for them, evictions, total_max_idle.
+  void settle(TimePoint now, Actions& actions);
+  void evict_oldest(TimePoint now, CloseReason reason, Actions& actions);
+  void dispatch(TimePoint now, Deadline& due, Actions& actions);
+
+  DepotSettings settings_;
+  Shared shared_;
+  Slab<SessionId, Session> sessions_;
+  Slab<PoolId, std::unique_ptr<Pool>> pools_;
+  absl::flat_hash_map<std::string, PoolId, StringHash, std::equal_to<>> by_key_;
+  std::vector<PoolId> dynamic_;
+  Deadline drain_;
+  bool stopping_ = false;
+};
+
+}  // namespace berth::pool

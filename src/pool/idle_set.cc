@@ -1,0 +1,79 @@
+#include "pool/idle_set.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace berth::pool {
+namespace {
+
+template <class AnyList>
+void insert_by_age(AnyList& list, Connection& connection) {
+  insert_in_order(list, connection, [&](const Connection& other) {
+    return other.idle_since > connection.idle_since;
+  });
+}
+
+}  // namespace
+
+void IdleSet::insert(Connection& connection, size_t min_idle) {
+  insert_by_age(list_of(connection.owner), connection);
+  if (connection.owner.nobody() && kept_ < min_idle) {
+    keep(connection);
+  } else {
+    insert_by_age(evictable_, connection);
+  }
+}
+
+Connection* IdleSet::remove(Connection& connection) {
+  OwnerList& list = list_of(connection.owner);
+  list.remove(connection);
+  if (!connection.kept) {
+    evictable_.remove(connection);
+    if (!connection.owner.nobody() && list.empty()) {
+      const auto at = by_owner_.find(connection.owner);
+      spare_ = std::move(at->second);
+      by_owner_.erase(at);
+    }
+    return nullptr;
+  }
+  connection.kept = false;
+  --kept_;
+  for (Connection& other : nobodys_) {
+    if (other.kept) continue;
+    evictable_.remove(other);
+    keep(other);
+    return &other;
+  }
+  return nullptr;
+}
+
+Connection* IdleSet::best(Owner owner, IdleOrder order, const Entitled& earlier) const {
+  const auto end_of = [order](const OwnerList& list) {
+    return order == IdleOrder::lifo ? list.back() : list.front();
+  };
+  const bool own_taken = std::find(earlier.begin(), earlier.end(), owner) != earlier.end();
+  if (own_taken) return nullptr;
+  if (const OwnerList* own = find(owner); own != nullptr) return end_of(*own);
+  return earlier.empty() ? end_of(nobodys_) : nullptr;
+}
+
+IdleSet::OwnerList& IdleSet::list_of(Owner owner) {
+  if (owner.nobody()) return nobodys_;
+  std::unique_ptr<OwnerList>& list = by_owner_[owner];
+  if (list == nullptr) {
+    list = spare_ != nullptr ? std::move(spare_) : std::make_unique<OwnerList>();
+  }
+  return *list;
+}
+
+const IdleSet::OwnerList* IdleSet::find(Owner owner) const {
+  const auto at = by_owner_.find(owner);
+  return at != by_owner_.end() ? at->second.get() : nullptr;
+}
+
+void IdleSet::keep(Connection& connection) {
+  connection.kept = true;
+  ++kept_;
+}
+
+}  // namespace berth::pool

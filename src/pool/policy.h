@@ -1,0 +1,60 @@
+// The settings of one stream pool, validated. Policy reads them; it never parses them.
+// berthd.toml(5) documents each under the name it has here.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/endpoint.h"
+#include "base/time.h"
+
+namespace berth::pool {
+
+using namespace std::chrono_literals;
+
+enum class IdleOrder { lifo, fifo };
+
+// To whom a connection may be granted again (DESIGN section 4, point 8).
+enum class Share { user, socket };
+
+// What a session from another network namespace gets (DESIGN section 4, point 5).
+enum class Sandbox {
+  relay,   // carried; refused until carried leases exist
+  pinned,  // the bare socket, held to its peer by a locked filter
+};
+
+// -1 in the setting is "none", 0 is "unlimited".
+inline constexpr int kUnlimited = 0;
+inline constexpr int kNone = -1;
+
+struct PoolPolicy {
+  std::string key;
+
+  // Where to dial.
+  std::vector<Endpoint> endpoints;
+
+  IdleOrder idle_order = IdleOrder::lifo;
+  int max_connections = 20;  // 0 unlimited; counts each whose socket is not yet shut down
+  int max_idle = kUnlimited;  // 0 unlimited, -1 none
+  int min_idle = 0;           // connections without an owner that are kept ready
+  int max_waiters = 1000;
+  uint64_t max_uses = 0;  // grants per connection; 0 unlimited
+
+  Duration idle_timeout = 10min;  // 0 never
+  Duration max_lifetime = 30min;  // 0 never; each connection's own is up to 25 % shorter
+  Duration acquire_timeout = 5s;
+  Duration dial_timeout = 5s;
+  Duration reset_timeout = 1s;
+
+  bool fail_fast = true;
+  Share share = Share::user;
+  Sandbox sandbox = Sandbox::relay;
+
+  // Who may lease; resolved when the configuration was read. Nobody else may.
+  std::vector<uint32_t> allow_uids;
+
+  friend bool operator==(const PoolPolicy&, const PoolPolicy&) = default;
+};
+
+}  // namespace berth::pool

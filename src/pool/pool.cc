@@ -1,0 +1,286 @@
+#include "pool/pool.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace berth::pool {
+
+Pool::Pool(PoolId id, PoolPolicy policy, Shared& shared)
+    : id_(id), policy_(std::move(policy)), shared_(shared), idle_(shared.evictable) {
+  for (const Endpoint& endpoint : policy_.endpoints) {
+    endpoints_.push_back({endpoint.url(), {}, {}});
+  }
+  BERTH_CHECK(!endpoints_.empty(), "a pool has an endpoint");
+  deadline_.kind = Deadline::Kind::pool;
+  deadline_.subject = id.value();
+}
+
+Pool::~Pool() {
+  BERTH_CHECK(total_ == 0 && waiters_.empty(), "only an empty pool is removed");
+  want_slot(0);
+  shared_.hungry.erase(id_);
+  shared_.deadlines.clear(deadline_);
+}
+
+Owner Pool::owner_for(const SessionInfo& info) const {
+  return Owner(policy_.share == Share::socket ? info.socket : info.uid);
+}
+
+bool Pool::empty(TimePoint now) const {
+  return total_ == 0 && waiters_.empty() &&
+         std::none_of(endpoints_.begin(), endpoints_.end(),
+                      [now](const EndpointState& e) { return e.backoff.waits(now); });
+}
+
+void Pool::open(TimePoint now, Actions& actions) { settle(now, actions); }
+
+// --- states ---
+
+void Pool::move_to(TimePoint now, Connection& connection, State state) {
+  BERTH_CHECK(may_move(connection.state, state), "the move is one of may_move()");
+  leave_state(connection);
+  connection.state = state;
+  connection.since = now;
+  enter_state(connection);
+}
+
+void Pool::leave_state(Connection& connection) {
+  list(connection.state).remove(connection);
+  if (connection.state == State::closing) --shared_.closing;
+  if (connection.state != State::idle) return;
+  --shared_.idle;
+  if (Connection* kept = idle_.remove(connection); kept != nullptr) {
+    shared_.deadlines.set(kept->deadline, due_at(*kept));
+  }
+}
+
+void Pool::enter_state(Connection& connection) {
+  insert_in_order(list(connection.state), connection, [&](const Connection& other) {
+    return connection.state == State::idle && other.idle_since > connection.idle_since;
+  });
+  if (connection.state == State::closing) ++shared_.closing;
+  if (connection.state == State::idle) {
+    ++shared_.idle;
+    idle_.insert(connection, static_cast<size_t>(policy_.min_idle));
+  }
+  shared_.deadlines.set(connection.deadline, due_at(connection));
+}
+
+TimePoint Pool::due_at(const Connection& connection) const {
+  switch (connection.state) {
+    case State::connecting: return after(connection.since, policy_.dial_timeout);
+    case State::resetting: return after(connection.since, policy_.reset_timeout);
+    case State::idle: {
+      const bool never = connection.kept || policy_.idle_timeout == Duration::zero();
+      const TimePoint out = never ? kNever : after(connection.idle_since, policy_.idle_timeout);
+      return std::min(out, connection.expires_at);
+    }
+    case State::leased:
+    case State::parked:
+    case State::closing: return kNever;
+  }
+  return kNever;
+}
+
+void Pool::close(TimePoint now, Connection& connection, CloseReason reason, Actions& actions) {
+  connection.close_reason = reason;
+  move_to(now, connection, State::closing);
+  actions.add(Close{connection.id, reason});
+}
+
+void Pool::close_all(TimePoint now, State state, CloseReason reason, Actions& actions) {
+  while (Connection* connection = list(state).front()) close(now, *connection, reason, actions);
+}
+
+void Pool::forget(Connection& connection) {
+  leave_state(connection);
+  shared_.deadlines.clear(connection.deadline);
+  shared_.connections.free(connection.id);
+  shared_.budget.release(1);
+  --total_;
+}
+
+// --- what came of a dial ---
+
+void Pool::dialed(TimePoint now, Connection& connection, Actions& actions) {
+  EndpointState& endpoint = endpoints_[connection.endpoint];
+  endpoint.backoff.succeed();
+  endpoint.last_error.clear();
+  if (policy_.max_lifetime != Duration::zero()) {
+    // Each its own, up to a quarter shorter, so that connections dialled together do not end
+    // together.
+    const double part = 1 - 0.25 * shared_.random.unit();
+    connection.expires_at =
+        after(now, std::chrono::duration_cast<Duration>(policy_.max_lifetime * part));
+  }
+  connection.idle_since = now;
+  if (const auto reason = unfit(now, connection)) {
+    close(now, connection, *reason, actions);
+  } else {
+    move_to(now, connection, State::idle);
+  }
+  settle(now, actions);
+}
+
+void Pool::dial_failed(TimePoint now, Connection& connection, std::string_view error,
+                       Actions& actions) {
+  note_failure(now, connection, error);
+  forget(connection);
+  if (refuses_at_once(now)) refuse_all(now, Code::kUpstreamDown, actions);
+  settle(now, actions);
+}
+
+void Pool::note_failure(TimePoint now, const Connection& connection, std::string_view error) {
+  EndpointState& endpoint = endpoints_[connection.endpoint];
+  endpoint.backoff.fail(now, connection.since, shared_.random);
+  endpoint.last_error = error;
+}
+
+// --- what came of a release ---
+
+// Why a connection that comes back, or was just dialled, must not be granted.
+std::optional<CloseReason> Pool::unfit(TimePoint now, const Connection& connection) const {
+  if (stopping_) return CloseReason::shutdown;
+  if (connection.epoch != epoch_) return CloseReason::renewed;
+  if (now >= connection.expires_at) return CloseReason::age;
+  if (policy_.max_uses != 0 && connection.uses >= policy_.max_uses) return CloseReason::uses;
+  return std::nullopt;
+}
+
+void Pool::release(TimePoint now, Lease& lease, Outcome outcome, Actions& actions) {
+  Connection& connection = *lease.connection;
+  drop_lease(lease);
+  if (outcome == Outcome::kDiscard) {
+    close(now, connection, CloseReason::discarded, actions);
+  } else if (const auto reason = unfit(now, connection)) {
+    close(now, connection, *reason, actions);
+  } else {
+    move_to(now, connection, State::resetting);
+    actions.add(Inspect{connection.id});
+  }
+}
+
+void Pool::end_lease(TimePoint now, Lease& lease, CloseReason reason, Actions& actions) {
+  Connection& connection = *lease.connection;
+  drop_lease(lease);
+  close(now, connection, reason, actions);
+}
+
+void Pool::inspected(TimePoint now, Connection& connection, bool clean, Actions& actions) {
+  if (connection.state != State::resetting) return;
+  connection.idle_since = now;
+  const auto reason = clean ? unfit(now, connection) : CloseReason::dirty;
+  if (reason) {
+    close(now, connection, *reason, actions);
+  } else {
+    move_to(now, connection, State::idle);
+  }
+  settle(now, actions);
+}
+
+// --- the end of a connection ---
+
+void Pool::lost(TimePoint now, Connection& connection, CloseReason reason, Actions& actions) {
+  if (connection.state != State::idle) return;
+  close(now, connection, reason, actions);
+  settle(now, actions);
+}
+
+void Pool::evict(TimePoint now, Connection& connection, CloseReason reason, Actions& actions) {
+  BERTH_CHECK(connection.state == State::idle, "only an idle connection is evicted");
+  close(now, connection, reason, actions);
+  settle(now, actions);
+}
+
+void Pool::closed(TimePoint now, Connection& connection, Actions& actions) {
+  BERTH_CHECK(connection.state == State::closing, "the driver closes what it was told to close");
+  forget(connection);
+  settle(now, actions);
+}
+
+void Pool::renew(TimePoint now, Actions& actions) {
+  ++epoch_;
+  for (Waiter& waiter : waiters_) {
+    while (Connection* connection = waiter.collected.front()) {
+      waiter.collected.remove(*connection);
+      ++missing_;
+      close(now, *connection, CloseReason::renewed, actions);
+    }
+  }
+  close_all(now, State::idle, CloseReason::renewed, actions);
+  settle(now, actions);
+}
+
+void Pool::stop(TimePoint now, Actions& actions) {
+  stopping_ = true;
+  refuse_all(now, Code::kShuttingDown, actions);
+  close_all(now, State::connecting, CloseReason::shutdown, actions);
+  close_all(now, State::idle, CloseReason::shutdown, actions);
+  settle(now, actions);
+}
+
+void Pool::revoke_all(TimePoint now, CloseReason reason, Actions& actions) {
+  while (Connection* connection = list(State::leased).front()) {
+    Lease& lease = shared_.leases[connection->lease];
+    actions.add(Revoke{lease.session->id, lease.id});
+    end_lease(now, lease, reason, actions);
+  }
+  close_all(now, State::resetting, reason, actions);
+}
+
+// --- deadlines ---
+
+void Pool::connection_due(TimePoint now, Connection& connection, Actions& actions) {
+  switch (connection.state) {
+    case State::connecting:
+      note_failure(now, connection,
+                   endpoints_[connection.endpoint].name + ": no connection within " +
+                       format_duration(policy_.dial_timeout) + " (dial_timeout)");
+      close(now, connection, CloseReason::dead, actions);
+      if (refuses_at_once(now)) refuse_all(now, Code::kUpstreamDown, actions);
+      break;
+    case State::resetting: close(now, connection, CloseReason::dirty, actions); break;
+    case State::idle: {
+      const bool aged = now >= connection.expires_at;
+      close(now, connection, aged ? CloseReason::age : CloseReason::idle, actions);
+      break;
+    }
+    case State::leased:
+    case State::parked:
+    case State::closing: BERTH_CHECK(false, "this state has no deadline");
+  }
+  settle(now, actions);
+}
+
+void Pool::waiter_due(TimePoint now, Waiter& waiter, Actions& actions) {
+  refuse(now, waiter, Code::kTimedOut, actions);
+  settle(now, actions);
+}
+
+// --- rule 11 ---
+
+Why Pool::why(TimePoint now) const {
+  Why why;
+  why.leased = static_cast<uint32_t>(count(State::leased));
+  why.max_connections = static_cast<uint32_t>(policy_.max_connections);
+  why.waiting = static_cast<uint32_t>(waiters_.size());
+  for (const EndpointState& endpoint : endpoints_) {
+    why.dial_failures += endpoint.backoff.failures();
+    if (!endpoint.last_error.empty()) why.last_dial_error = endpoint.last_error;
+  }
+  for (const Connection& connection : list(State::leased)) {
+    if (why.holders.size() == kMaxHoldersShown) break;
+    const Lease* lease = shared_.leases.find(connection.lease);
+    if (lease == nullptr) continue;  // collected for a batch
+    const Session& session = *lease->session;
+    why.holders.push_back(
+        {session.id, session.info.uid, session.info.pid, now - lease->granted_at});
+  }
+  const bool dialing = why.dial_failures > 0 || count(State::connecting) > 0;
+  why.cause = wants_slot() ? Cause::kNoSlots
+              : dialing    ? Cause::kUpstreamDown
+                           : Cause::kExhausted;
+  return why;
+}
+
+}  // namespace berth::pool

@@ -1,0 +1,188 @@
+// Pool: the policy of one key's connections: states, idle order, waiters, dials, ages.
+//
+// Pure: events in, actions out, `now` a parameter. Depot owns it, finds it, and has already decided
+// rule A (may this session?). The one gate of the connection's states is move_to().
+#pragma once
+
+#include <absl/container/btree_set.h>
+
+#include <array>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/limits.h"
+#include "base/random.h"
+#include "pool/actions.h"
+#include "pool/backoff.h"
+#include "pool/deadlines.h"
+#include "pool/fd_budget.h"
+#include "pool/idle_set.h"
+#include "pool/policy.h"
+#include "pool/records.h"
+#include "pool/slot_queue.h"
+
+namespace berth::pool {
+
+// What all pools of a depot share. Owned by the depot.
+struct Shared {
+  Shared(uint32_t fd_limit, uint64_t seed) : budget(fd_limit), random(seed) {}
+
+  FdBudget budget;
+  Random random;
+  Deadlines deadlines;
+  SlotQueue slots;
+  EvictionOrder evictable;
+  Slab<ConnectionId, Connection> connections;
+  Slab<LeaseId, Lease> leases;
+  Slab<WaiterId, Waiter> waiters;
+  uint64_t arrivals = 0;
+  absl::btree_set<PoolId> hungry;  // pools that lack slots for their min_idle
+  size_t idle = 0;                 // connections in State::idle
+  size_t closing = 0;              // connections in State::closing: slots that come back soon
+};
+
+struct Request {
+  uint64_t request_id = 0;
+  uint32_t count = 1;
+  Duration timeout{};  // 0: takes what is idle, or is refused at once
+};
+
+class Pool {
+ public:
+  // Borrows `shared`.
+  Pool(PoolId id, PoolPolicy policy, Shared& shared);
+  ~Pool();
+  Pool(const Pool&) = delete;
+  Pool& operator=(const Pool&) = delete;
+
+  // --- events ---
+  // Brings up min_idle.
+  void open(TimePoint now, Actions& actions);
+  void request(TimePoint now, Session& session, const Request& request, Actions& actions);
+  // The client withdraws its request: it is refused with CANCELLED.
+  void cancel(TimePoint now, Waiter& waiter, Actions& actions);
+  // The request's session has ended: it goes unanswered.
+  void abandon(TimePoint now, Waiter& waiter, Actions& actions);
+  void release(TimePoint now, Lease& lease, Outcome outcome, Actions& actions);
+  // The session has ended, or the lease is revoked: the connection is closed whatever its state.
+  void end_lease(TimePoint now, Lease& lease, CloseReason reason, Actions& actions);
+  // Grants of one message that could not be handed over. `failed` is the connection at fault.
+  void take_back(TimePoint now, const Grant& grant, Session& session, ConnectionId failed,
+                 CloseReason reason, Actions& actions);
+  void dialed(TimePoint now, Connection& connection, Actions& actions);
+  void dial_failed(TimePoint now, Connection& connection, std::string_view error, Actions& actions);
+  void inspected(TimePoint now, Connection& connection, bool clean, Actions& actions);
+  // An idle connection has become unusable.
+  void lost(TimePoint now, Connection& connection, CloseReason reason, Actions& actions);
+  void closed(TimePoint now, Connection& connection, Actions& actions);
+  // Closes the idle connection for the good of another pool.
+  void evict(TimePoint now, Connection& connection, CloseReason reason, Actions& actions);
+  // A slot has come free.
+  void slot_free(TimePoint now, Actions& actions) { settle(now, actions); }
+  void renew(TimePoint now, Actions& actions);
+  // Refuses and closes all but the leases.
+  void stop(TimePoint now, Actions& actions);
+  void revoke_all(TimePoint now, CloseReason reason, Actions& actions);
+
+  // --- deadlines ---
+  void connection_due(TimePoint now, Connection& connection, Actions& actions);
+  void waiter_due(TimePoint now, Waiter& waiter, Actions& actions);
+  void due(TimePoint now, Actions& actions) { settle(now, actions); }
+
+  // --- what is ---
+  PoolId id() const { return id_; }
+  const PoolPolicy& policy() const { return policy_; }
+  size_t total() const { return total_; }
+  size_t count(State state) const { return list(state).size(); }
+  size_t waiting() const { return waiters_.size(); }
+  size_t missing() const { return missing_; }
+  size_t kept() const { return idle_.kept(); }
+  bool wants_slot() const { return slot_arrival_ != 0; }
+  // Nothing to remember: no connection, no waiter, no failure that still counts.
+  bool empty(TimePoint now) const;
+  Why why(TimePoint now) const;
+  Owner owner_for(const SessionInfo& info) const;
+
+  using StateList = List<Connection, &Connection::state_link>;
+  using WaiterQueue = List<Waiter, &Waiter::queue_link>;
+  const StateList& list(State state) const { return by_state_[static_cast<size_t>(state)]; }
+  const WaiterQueue& waiters() const { return waiters_; }
+
+ private:
+  struct EndpointState {
+    std::string name;
+    Backoff backoff;
+    std::string last_error;
+  };
+
+  // One pass over the waiters, in the order of arrival (pool_serve.cc).
+  struct Pass {
+    size_t dials_left = 0;   // connecting, not yet counted for a waiter
+    size_t closes_left = 0;  // closing, not yet counted for a waiter
+    bool may_dial = true;    // false once one could not: a later one may not overtake
+    bool batch_waits = false;
+    Entitled earlier;        // owners of batches that wait behind the oldest batch
+  };
+
+  StateList& list(State state) { return by_state_[static_cast<size_t>(state)]; }
+
+  // pool.cc
+  void move_to(TimePoint now, Connection& connection, State state);
+  void leave_state(Connection& connection);
+  void enter_state(Connection& connection);
+  TimePoint due_at(const Connection& connection) const;
+  void close(TimePoint now, Connection& connection, CloseReason reason, Actions& actions);
+  void forget(Connection& connection);
+  void note_failure(TimePoint now, const Connection& connection, std::string_view error);
+  std::optional<CloseReason> unfit(TimePoint now, const Connection& connection) const;
+  void close_all(TimePoint now, State state, CloseReason reason, Actions& actions);
+
+  // pool_serve.cc
+  void settle(TimePoint now, Actions& actions);
+  void serve(TimePoint now, Actions& actions);
+  void serve_one(TimePoint now, Waiter& waiter, Pass& pass, Actions& actions);
+  void find_capacity(TimePoint now, Waiter& waiter, Pass& pass, Actions& actions);
+  bool make_place(TimePoint now, Pass& pass, Actions& actions);
+  void limit_idle(TimePoint now, Actions& actions);
+  void refill(TimePoint now, Actions& actions);
+  void start_dial(TimePoint now, Actions& actions);
+  void plan_retry(TimePoint now);
+  EndpointState* ready_endpoint(TimePoint now);
+  bool can_dial(TimePoint now);
+  bool at_max() const;
+  void want_slot(uint64_t arrival);
+  bool refuses_at_once(TimePoint now) const;
+
+  // pool_grant.cc
+  std::optional<Refusal> refusal_at_once(TimePoint now, const Session& session,
+                                         const Request& request) const;
+  bool grant_at_once(TimePoint now, Session& session, const Ticket& ticket, Actions& actions);
+  Waiter& enqueue(Session& session, const Ticket& ticket, uint32_t count);
+  void serve_new(TimePoint now, Waiter& waiter, Actions& actions);
+  void collect(TimePoint now, Connection& connection, Waiter& waiter);
+  void grant(TimePoint now, Waiter& waiter, Actions& actions);
+  Granted make_lease(TimePoint now, Session& session, Owner owner, Connection& connection);
+  // Takes the waiter out of every container; what it had collected is idle again.
+  void dequeue(TimePoint now, Waiter& waiter);
+  void refuse(TimePoint now, Waiter& waiter, Code code, Actions& actions);
+  void refuse_all(TimePoint now, Code code, Actions& actions);
+  void drop_lease(Lease& lease);
+
+  const PoolId id_;
+  PoolPolicy policy_;
+  Shared& shared_;
+  std::vector<EndpointState> endpoints_;
+  std::array<StateList, kStates> by_state_;
+  IdleSet idle_;
+  WaiterQueue waiters_;
+  Deadline deadline_;           // the next try after a backoff
+  size_t total_ = 0;            // every connection until it is closed
+  size_t missing_ = 0;          // connections that the waiters lack
+  uint64_t epoch_ = 0;          // renew
+  uint64_t slot_arrival_ = 0;   // not 0: in shared_.slots under this arrival
+  bool stopping_ = false;
+};
+
+}  // namespace berth::pool

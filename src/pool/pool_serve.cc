@@ -1,0 +1,175 @@
+// Who gets what: one pass over the waiters after each event (the order C to G of DESIGN section 5).
+#include <algorithm>
+
+#include "pool/pool.h"
+
+namespace berth::pool {
+
+void Pool::settle(TimePoint now, Actions& actions) {
+  serve(now, actions);
+  limit_idle(now, actions);
+  refill(now, actions);
+  plan_retry(now);
+}
+
+void Pool::serve(TimePoint now, Actions& actions) {
+  want_slot(0);
+  Pass pass;
+  pass.dials_left = count(State::connecting);
+  pass.closes_left = count(State::closing);
+  for (Waiter* waiter = waiters_.front(); waiter != nullptr;) {
+    const bool dials_suffice = count(State::connecting) >= missing_ || !pass.may_dial;
+    if (dials_suffice && list(State::idle).empty()) break;
+    Waiter* const next = WaiterQueue::next(*waiter);
+    serve_one(now, *waiter, pass, actions);
+    waiter = next;
+  }
+}
+
+void Pool::serve_one(TimePoint now, Waiter& waiter, Pass& pass, Actions& actions) {
+  const bool batch = waiter.count > 1;
+  if (batch && pass.batch_waits) {  // rule 9: only the oldest batch accumulates
+    pass.earlier.push_back(waiter.owner);
+    return;
+  }
+  while (waiter.missing() > 0) {
+    Connection* best = idle_.best(waiter.owner, policy_.idle_order, pass.earlier);
+    if (best == nullptr) break;
+    collect(now, *best, waiter);
+  }
+  if (waiter.missing() == 0) {
+    grant(now, waiter, actions);
+    return;
+  }
+  if (batch) pass.batch_waits = true;
+  find_capacity(now, waiter, pass, actions);
+}
+
+// Counts dials and closes under way for this waiter, then starts what is lacking (D, E, F).
+void Pool::find_capacity(TimePoint now, Waiter& waiter, Pass& pass, Actions& actions) {
+  if (!waiter.ticket.patient) return;
+  for (uint32_t lacking = waiter.missing(); lacking > 0; --lacking) {
+    if (pass.dials_left > 0) {
+      --pass.dials_left;
+      continue;
+    }
+    if (!pass.may_dial || !can_dial(now)) {
+      pass.may_dial = false;
+      return;
+    }
+    if (at_max()) {
+      pass.may_dial = make_place(now, pass, actions);
+      if (!pass.may_dial) return;
+      continue;
+    }
+    if (shared_.slots.overtaken_by(waiter.ticket.arrival) || !shared_.budget.reserve(1)) {
+      want_slot(waiter.ticket.arrival);
+      pass.may_dial = false;
+      return;
+    }
+    start_dial(now, actions);
+  }
+}
+
+// E: a place under max_connections, from an idle connection that may not go to the waiter.
+bool Pool::make_place(TimePoint now, Pass& pass, Actions& actions) {
+  if (pass.closes_left > 0) {
+    --pass.closes_left;
+    return true;
+  }
+  Connection* oldest = list(State::idle).front();
+  if (oldest == nullptr || !pass.earlier.empty()) return false;
+  close(now, *oldest, CloseReason::evicted, actions);
+  return true;
+}
+
+void Pool::start_dial(TimePoint now, Actions& actions) {
+  const ConnectionId id = shared_.connections.allocate();
+  Connection& connection = shared_.connections[id];
+  EndpointState* endpoint = ready_endpoint(now);
+  BERTH_CHECK(endpoint != nullptr, "a dial has an endpoint that is not in backoff");
+  connection.id = id;
+  connection.pool = id_;
+  connection.deadline.kind = Deadline::Kind::connection;
+  connection.deadline.subject = id.value();
+  connection.endpoint = static_cast<uint32_t>(endpoint - endpoints_.data());
+  connection.epoch = epoch_;
+  connection.since = now;
+  ++total_;
+  enter_state(connection);
+  actions.add(Dial{id, id_, connection.endpoint});
+}
+
+// max_idle (rule 4): the one idle longest goes, but none that is kept.
+void Pool::limit_idle(TimePoint now, Actions& actions) {
+  if (policy_.max_idle == kUnlimited) return;
+  const size_t most = policy_.max_idle == kNone ? 0 : static_cast<size_t>(policy_.max_idle);
+  for (Connection* oldest = list(State::idle).front();
+       oldest != nullptr && count(State::idle) > most;) {
+    Connection* const next = StateList::next(*oldest);
+    if (!oldest->kept) close(now, *oldest, CloseReason::overflow, actions);
+    oldest = next;
+  }
+}
+
+// min_idle (rule 7), after everybody who waits; never at the cost of another pool.
+void Pool::refill(TimePoint now, Actions& actions) {
+  if (policy_.min_idle == 0) return;
+  shared_.hungry.erase(id_);
+  if (stopping_) return;
+  const size_t dials = count(State::connecting);
+  size_t ready = idle_.kept() + (dials > missing_ ? dials - missing_ : 0);
+  for (; ready < static_cast<size_t>(policy_.min_idle); ++ready) {
+    if (at_max() || !can_dial(now)) return;
+    if (!shared_.slots.empty() || !shared_.budget.reserve(1)) {
+      shared_.hungry.insert(id_);
+      return;
+    }
+    start_dial(now, actions);
+  }
+}
+
+// While every endpoint is in backoff nothing else would wake the pool.
+void Pool::plan_retry(TimePoint now) {
+  const bool lacks = !waiters_.empty() || idle_.kept() < static_cast<size_t>(policy_.min_idle);
+  TimePoint retry = kNever;
+  if (lacks && !stopping_ && ready_endpoint(now) == nullptr) {
+    for (const EndpointState& e : endpoints_) retry = std::min(retry, e.backoff.ready_at());
+  }
+  shared_.deadlines.set(deadline_, retry);
+}
+
+Pool::EndpointState* Pool::ready_endpoint(TimePoint now) {
+  for (EndpointState& endpoint : endpoints_) {
+    if (!endpoint.backoff.waits(now)) return &endpoint;
+  }
+  return nullptr;
+}
+
+// After a failure one dial at a time probes the endpoint, until one succeeds.
+bool Pool::can_dial(TimePoint now) {
+  const EndpointState* endpoint = ready_endpoint(now);
+  if (endpoint == nullptr) return false;
+  return endpoint->backoff.failures() == 0 || count(State::connecting) == 0;
+}
+
+bool Pool::at_max() const {
+  return policy_.max_connections != kUnlimited &&
+         total_ >= static_cast<size_t>(policy_.max_connections);
+}
+
+void Pool::want_slot(uint64_t arrival) {
+  if (slot_arrival_ == arrival) return;
+  if (slot_arrival_ != 0) shared_.slots.erase(slot_arrival_, id_);
+  slot_arrival_ = arrival;
+  if (arrival != 0) shared_.slots.insert(arrival, id_);
+}
+
+// fail_fast (rule 10): no connection at all, and no endpoint that may be dialled.
+bool Pool::refuses_at_once(TimePoint now) const {
+  return policy_.fail_fast && total_ == count(State::closing) &&
+         std::all_of(endpoints_.begin(), endpoints_.end(),
+                     [now](const EndpointState& e) { return e.backoff.waits(now); });
+}
+
+}  // namespace berth::pool

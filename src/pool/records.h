@@ -1,0 +1,118 @@
+// The fixed-size records of the stream pools: connections, leases, sessions, waiters.
+//
+// Records live in Slabs, never move, and are linked into the containers that are their state. Only
+// Pool and Depot write them.
+#pragma once
+
+#include <cstdint>
+
+#include "base/close_reason.h"
+#include "base/ids.h"
+#include "base/list.h"
+#include "base/slab.h"
+#include "base/time.h"
+#include "pool/actions.h"
+#include "pool/deadlines.h"
+
+namespace berth::pool {
+
+// connecting: dial. idle: ready. leased: a session's, or collected for a batch. parked: leased, and
+// set aside by its holder. resetting: given back, not yet judged. closing: told to close.
+enum class State : uint8_t { connecting, idle, leased, parked, resetting, closing };
+inline constexpr size_t kStates = 6;
+
+constexpr bool may_move(State from, State to) {
+  switch (from) {
+    case State::connecting: return to == State::idle || to == State::closing;
+    case State::idle: return to == State::leased || to == State::closing;
+    case State::leased:
+      return to == State::resetting || to == State::closing || to == State::parked ||
+             to == State::idle;  // collected, but never handed out
+    case State::parked: return to == State::leased || to == State::resetting || to == State::closing;
+    case State::resetting: return to == State::idle || to == State::closing;
+    case State::closing: return false;
+  }
+  return false;
+}
+
+// To whom a connection may be granted again: nobody has held it yet, or a uid (share = "user"), or
+// a lease socket (share = "socket").
+class Owner {
+ public:
+  constexpr Owner() = default;
+  constexpr explicit Owner(uint32_t id) : value_(id) {}
+  constexpr bool nobody() const { return value_ < 0; }
+  friend constexpr bool operator==(Owner, Owner) = default;
+  template <class H>
+  friend H AbslHashValue(H h, Owner owner) {
+    return H::combine(std::move(h), owner.value_);
+  }
+
+ private:
+  int64_t value_ = -1;
+};
+
+struct Connection {
+  ConnectionId id;
+  PoolId pool;
+  State state = State::connecting;
+  CloseReason close_reason = CloseReason::dead;  // meaningful in closing
+  bool kept = false;       // idle: one of the pool's min_idle, so never evicted
+  uint32_t endpoint = 0;   // index into the policy's endpoints
+  uint64_t epoch = 0;      // the pool's when it was dialled; an older one was renewed
+  uint64_t uses = 0;       // times granted
+  Owner owner;
+  SessionId last_session;  // the last holder
+  LeaseId lease;           // leased: whose; not valid while collected for a batch
+  TimePoint since{};       // in this state
+  TimePoint idle_since{};  // the last time it was handed in; a collected one keeps it
+  TimePoint expires_at = kNever;  // its own max_lifetime
+  Deadline deadline;
+
+  ListLink<Connection> state_link;  // the pool's list of its state
+  ListLink<Connection> owner_link;  // idle: its owner's idle ones; collected: the waiter's
+  ListLink<Connection> age_link;    // idle and not kept: all that may be evicted, idle longest first
+};
+
+struct Session;
+
+struct Lease {
+  LeaseId id;
+  Session* session = nullptr;
+  Connection* connection = nullptr;
+  TimePoint granted_at{};
+  ListLink<Lease> session_link;
+};
+
+struct Waiter {
+  WaiterId id;
+  PoolId pool;
+  Session* session = nullptr;
+  Ticket ticket;
+  uint32_t count = 1;
+  Owner owner;
+  Deadline deadline;
+  List<Connection, &Connection::owner_link> collected;
+
+  ListLink<Waiter> queue_link;
+  ListLink<Waiter> session_link;
+
+  uint32_t missing() const { return count - static_cast<uint32_t>(collected.size()); }
+};
+
+// What policy knows of the process behind a session.
+struct SessionInfo {
+  uint32_t uid = 0;
+  int32_t pid = 0;            // 0: in another pid namespace
+  uint32_t socket = 0;        // which lease socket it came by
+  bool foreign_netns = false; // its network namespace is not the daemon's
+};
+
+struct Session {
+  SessionId id;
+  SessionInfo info;
+  List<Lease, &Lease::session_link> leases;
+  List<Waiter, &Waiter::session_link> waiters;
+};
+
+}  // namespace berth::pool
