@@ -1,0 +1,77 @@
+#include "broker/broker.h"
+
+#include <sys/random.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/log.h"
+#include "net/listen.h"
+#include "net/peer.h"
+
+namespace berth::broker {
+namespace {
+
+constexpr int kBacklog = 4096;  // as net.core.somaxconn has been since Linux 5.4
+
+uint64_t random_seed() {
+  uint64_t seed = 0;
+  BERTH_CHECK(getrandom(&seed, sizeof seed, 0) == sizeof seed, "the kernel has random bytes");
+  return seed;
+}
+
+pool::DepotSettings depot_settings(const config::DaemonSettings& daemon, uint32_t fd_limit) {
+  const auto reserve = static_cast<uint32_t>(daemon.fd_reserve);
+  return {fd_limit > reserve ? fd_limit - reserve : 1, daemon.total_max_idle, random_seed()};
+}
+
+// Sessions may take half of the descriptors, so that there is always something to lease.
+SessionLimits session_limits(const config::DaemonSettings& daemon, const pool::FdBudget& budget) {
+  const uint32_t half = std::max(1u, budget.limit() / 2 / Sessions::kSlots);
+  return {std::min(static_cast<uint32_t>(daemon.max_sessions), half),
+          static_cast<uint32_t>(daemon.max_sessions_per_user)};
+}
+
+}  // namespace
+
+Broker::Broker(loop::Loop& loop, const config::Settings& settings, uint32_t fd_limit)
+    : loop_(loop),
+      settings_(settings.daemon),
+      driver_(loop, depot_settings(settings.daemon, fd_limit)),
+      keys_(driver_, settings.dynamic_keys, settings.dynamic_default),
+      sessions_(loop, driver_, keys_, session_limits(settings.daemon, driver_.depot().budget()),
+                net::own_netns_cookie().value_or(0)) {
+  for (const pool::PoolPolicy& policy : settings.pools) driver_.add_pool(policy, false);
+  loop_.at_end_of_turn([this] { end_turn(); });
+}
+
+absl::Status Broker::open() {
+  const std::string& path = settings_.lease_socket;
+  absl::StatusOr<UniqueFd> listener =
+      net::listen_seqpacket(path, settings_.lease_socket_mode, kBacklog);
+  if (!listener.ok()) return listener.status();
+  if (!driver_.reserve_slots(1)) {
+    return absl::ResourceExhaustedError("the fd limit leaves no room for a lease socket");
+  }
+  const auto number = static_cast<uint32_t>(doors_.size());
+  doors_.push_back(
+      std::make_unique<Door>(loop_, std::move(*listener), path, number, driver_, sessions_));
+  log().info("listens on {}", path);
+  return absl::OkStatus();
+}
+
+void Broker::shut_down(Duration timeout, std::function<void()> done) {
+  driver_.shut_down(timeout, [this, done = std::move(done)] { drained_ = done; });
+}
+
+void Broker::end_turn() {
+  sessions_.reap();
+  for (const auto& door : doors_) door->reopen();
+  driver_.arm();
+  if (!drained_) return;
+  sessions_.end_all(Code::kShuttingDown, "berthd is stopping");
+  doors_.clear();
+  std::exchange(drained_, nullptr)();
+}
+
+}  // namespace berth::broker

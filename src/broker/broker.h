@@ -1,0 +1,46 @@
+// Broker: the daemon's data plane, built from its settings: pools, sessions, lease sockets.
+//
+// Loop thread only.
+#pragma once
+
+#include <absl/status/status.h>
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "broker/door.h"
+#include "broker/driver.h"
+#include "broker/keys.h"
+#include "broker/sessions.h"
+#include "config/settings.h"
+#include "loop/loop.h"
+
+namespace berth::broker {
+
+class Broker {
+ public:
+  // `fd_limit` is the process's limit on descriptors.
+  Broker(loop::Loop& loop, const config::Settings& settings, uint32_t fd_limit);
+
+  // Opens the lease sockets. Says which could not be opened and why.
+  absl::Status open();
+
+  // Ends gracefully and calls `done`; again: at once.
+  void shut_down(Duration timeout, std::function<void()> done);
+
+  const PoolDriver& driver() const { return driver_; }
+
+ private:
+  void end_turn();
+
+  loop::Loop& loop_;
+  const config::DaemonSettings settings_;
+  PoolDriver driver_;
+  Keys keys_;
+  Sessions sessions_;
+  std::vector<std::unique_ptr<Door>> doors_;
+  std::function<void()> drained_;  // set once nothing is leased after shut_down()
+};
+
+}  // namespace berth::broker

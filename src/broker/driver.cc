@@ -1,0 +1,259 @@
+#include "broker/driver.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/log.h"
+#include "base/status_text.h"
+#include "net/close.h"
+
+namespace berth::broker {
+namespace {
+
+using namespace std::chrono_literals;
+
+// How soon unsent bytes are looked at again: doubling, since most are gone within a round trip.
+constexpr Duration kFirstWait = 1ms;
+constexpr Duration kLongestWait = 64ms;
+
+}  // namespace
+
+PoolDriver::PoolDriver(loop::Loop& loop, const pool::DepotSettings& settings)
+    : loop_(loop),
+      depot_(settings),
+      dialer_(loop,
+              [this](ConnectionId id, absl::StatusOr<Dialed> result) {
+                dialed(id, std::move(result));
+              }),
+      idle_watch_(
+          loop, upstreams_,
+          [this](ConnectionId id) {
+            const pool::Connection* connection = depot_.connection(id);
+            return connection != nullptr && connection->state == pool::State::idle;
+          },
+          [this](ConnectionId id) { stirred(id); }),
+      timer_(loop,
+             [this] {
+               depot_.advance(loop_.now(), actions_);
+               pump();
+             }),
+      settling_timer_(loop, [this] { inspect_settling(); }) {}
+
+PoolId PoolDriver::add_pool(pool::PoolPolicy policy, bool dynamic) {
+  const TimePoint now = loop_.now();
+  const PoolId id = dynamic ? depot_.add_dynamic_pool(now, std::move(policy), actions_)
+                            : depot_.add_pool(now, std::move(policy), actions_);
+  pump();
+  return id;
+}
+
+// --- sessions ---
+
+SessionId PoolDriver::open_session(const pool::SessionInfo& info, Recipient& recipient) {
+  const SessionId id = depot_.open_session(info);
+  recipients_[id] = &recipient;
+  return id;
+}
+
+void PoolDriver::end_session(SessionId session) {
+  recipients_.erase(session);
+  depot_.end_session(loop_.now(), session, actions_);
+  pump();
+}
+
+void PoolDriver::request(SessionId session, PoolId pool, const pool::Request& request) {
+  depot_.request(loop_.now(), session, pool, request, actions_);
+  pump();
+}
+
+void PoolDriver::cancel(SessionId session, uint64_t request_id) {
+  depot_.cancel(loop_.now(), session, request_id, actions_);
+  pump();
+}
+
+bool PoolDriver::release(SessionId session, LeaseId lease, Outcome outcome) {
+  const bool known = depot_.release(loop_.now(), session, lease, outcome, actions_);
+  pump();
+  return known;
+}
+
+void PoolDriver::hand_over(const pool::Grant& grant) {
+  try_hand_over(grant);
+  pump();
+}
+
+Recipient* PoolDriver::recipient(SessionId id) const {
+  const auto at = recipients_.find(id);
+  return at != recipients_.end() ? at->second : nullptr;
+}
+
+// --- slots ---
+
+bool PoolDriver::reserve_slots(uint32_t count) {
+  if (depot_.reserve_slots(count)) return true;
+  if (!depot_.make_room(loop_.now(), count, actions_)) return false;
+  pump();
+  return depot_.reserve_slots(count);
+}
+
+void PoolDriver::release_slots(uint32_t count) {
+  depot_.release_slots(loop_.now(), count, actions_);
+  pump();
+}
+
+bool PoolDriver::has_slots(uint32_t count) const { return depot_.has_slots(count); }
+
+// --- the end ---
+
+void PoolDriver::shut_down(Duration timeout, std::function<void()> done) {
+  drained_ = std::move(done);
+  depot_.shut_down(loop_.now(), timeout, actions_);
+  pump();
+}
+
+// --- actions ---
+
+// Actions of actions join the queue: nothing here is entered twice.
+void PoolDriver::pump() {
+  if (std::exchange(pumping_, true)) return;
+  while (!actions_.empty()) {
+    std::visit([this](const auto& action) { carry_out(action); }, actions_.take());
+  }
+  pumping_ = false;
+  if (drained_ && depot_.drained()) std::exchange(drained_, nullptr)();
+}
+
+void PoolDriver::carry_out(const pool::Dial& action) {
+  const pool::PoolPolicy& policy = depot_.pool(action.pool).policy();
+  dialer_.dial(action.connection, policy.endpoints[action.endpoint], net::DialOptions{});
+}
+
+void PoolDriver::dialed(ConnectionId id, absl::StatusOr<Dialed> result) {
+  if (result.ok()) {
+    Upstream& upstream = upstreams_.insert(id);
+    upstream.fd = std::move(result->fd);
+    upstream.peer = result->peer;
+    depot_.dialed(loop_.now(), id, actions_);
+    idle_watch_.add(id);
+  } else {
+    const std::string error = text_of(result.status());
+    log().warn("pool {}: {}", key_of(id), error);
+    depot_.dial_failed(loop_.now(), id, error, actions_);
+  }
+  pump();
+}
+
+void PoolDriver::try_hand_over(const pool::Grant& grant) {
+  Recipient* to = recipient(grant.ticket.session);
+  if (to == nullptr) return;  // its end has closed the connections
+  if (!all_live(grant)) {
+    to->refused(grant.ticket.request_id, {Code::kRevoked, "", {}, {}});
+    return;
+  }
+  Fds fds;
+  for (const pool::Granted& granted : grant.leases) {
+    Upstream* upstream = upstreams_.find(granted.connection);
+    BERTH_CHECK(upstream != nullptr, "a granted connection has a socket");
+    if (const auto fault = prepare(*upstream, granted)) {
+      depot_.take_back(loop_.now(), grant, granted.connection, *fault, actions_);
+      return;
+    }
+    fds.push_back(upstream->fd.get());
+  }
+  if (!to->take(grant, fds)) return;
+  for (const pool::Granted& granted : grant.leases) {
+    Upstream& upstream = *upstreams_.find(granted.connection);
+    upstream.handed_out = true;
+    idle_watch_.remove(upstream);
+  }
+}
+
+// A grant that had to wait may have been overtaken by a revocation.
+bool PoolDriver::all_live(const pool::Grant& grant) const {
+  return std::all_of(grant.leases.begin(), grant.leases.end(), [this](const pool::Granted& g) {
+    return depot_.lease(g.lease) != nullptr;
+  });
+}
+
+// The check before each grant (DESIGN section 4, points 1 to 3). Says what is wrong, if anything.
+std::optional<CloseReason> PoolDriver::prepare(Upstream& upstream, const pool::Granted& granted) {
+  const int fd = upstream.fd.get();
+  const net::Peek peek = net::peek(fd);
+  if (peek == net::Peek::closed) return CloseReason::dead;
+  if (peek == net::Peek::has_data) {
+    if (!granted.fresh) return CloseReason::dirty;
+    if (!net::still_open(fd)) return CloseReason::dead;
+  }
+  if (granted.new_session && !net::restore_options(fd, upstream.peer, upstream.options)) {
+    return CloseReason::dirty;
+  }
+  net::make_blocking(fd);
+  return std::nullopt;
+}
+
+void PoolDriver::carry_out(const pool::Refuse& action) {
+  if (Recipient* to = recipient(action.session)) to->refused(action.request_id, action.refusal);
+}
+
+void PoolDriver::carry_out(const pool::Revoke& action) {
+  if (Recipient* to = recipient(action.session)) to->revoked(action.lease);
+}
+
+void PoolDriver::carry_out(const pool::Inspect& action) { inspect(action.connection, kFirstWait); }
+
+void PoolDriver::inspect(ConnectionId id, Duration next_wait) {
+  Upstream* upstream = upstreams_.find(id);
+  if (upstream == nullptr) return;
+  const net::Released released = net::inspect_released(upstream->fd.get(), upstream->peer);
+  if (released.verdict == net::Released::unsent) {
+    settling_.push_back({id, next_wait});
+    if (!settling_timer_.armed()) settling_timer_.arm(loop_.now() + next_wait);
+    return;
+  }
+  const bool clean = released.verdict == net::Released::clean;
+  if (!clean) log().info("pool {}: a connection came back dirty: {}", key_of(id), released.why);
+  depot_.inspected(loop_.now(), id, clean, actions_);
+  if (clean) idle_watch_.add(id);
+}
+
+void PoolDriver::inspect_settling() {
+  for (const Settling& settling : std::exchange(settling_, {})) {
+    const pool::Connection* connection = depot_.connection(settling.id);
+    if (connection == nullptr || connection->state != pool::State::resetting) continue;
+    inspect(settling.id, std::min(settling.wait * 2, kLongestWait));
+  }
+  pump();
+}
+
+void PoolDriver::stirred(ConnectionId id) {
+  Upstream* upstream = upstreams_.find(id);
+  if (upstream == nullptr || !upstream->watched) return;
+  idle_watch_.remove(*upstream);
+  const bool spoke = net::peek(upstream->fd.get()) == net::Peek::has_data;
+  depot_.lost(loop_.now(), id, spoke ? CloseReason::dirty : CloseReason::dead, actions_);
+  pump();
+}
+
+void PoolDriver::carry_out(const pool::Close& action) {
+  dialer_.abandon(action.connection);
+  if (std::unique_ptr<Upstream> upstream = upstreams_.take(action.connection)) {
+    idle_watch_.remove(*upstream);
+    if (log().should_log(spdlog::level::debug)) {
+      log().debug("pool {}: closes {}: {}", key_of(action.connection), upstream->peer.text(),
+                  close_reason_name(action.reason));
+    }
+    const absl::Status closed = net::close_pooled(std::move(upstream->fd), upstream->handed_out);
+    if (!closed.ok()) {
+      ++failed_closes_;
+      log().error("pool {}: {}", key_of(action.connection), text_of(closed));
+    }
+  }
+  depot_.closed(loop_.now(), action.connection, actions_);
+}
+
+const char* PoolDriver::key_of(ConnectionId id) const {
+  const pool::Connection* connection = depot_.connection(id);
+  return connection != nullptr ? depot_.pool(connection->pool).policy().key.c_str() : "?";
+}
+
+}  // namespace berth::broker

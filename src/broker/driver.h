@@ -1,0 +1,117 @@
+// PoolDriver: carries out what the depot decides, on real sockets, and reports what came of it.
+//
+// Loop thread only. Owns the depot and every pooled socket. Each call passes one event to the
+// depot and then carries out its actions, and those that follow from them, before it returns.
+#pragma once
+
+#include <absl/container/flat_hash_map.h>
+#include <absl/container/inlined_vector.h>
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "broker/dialer.h"
+#include "broker/idle_watch.h"
+#include "broker/upstreams.h"
+#include "loop/loop.h"
+#include "loop/timer.h"
+#include "net/socket_state.h"
+#include "pool/depot.h"
+
+namespace berth::broker {
+
+// Who receives what the depot grants and refuses: a session. The driver never ends it from within
+// these calls.
+class Recipient {
+ public:
+  // Takes the grant's descriptors, in the order of its leases. False if they cannot be taken now:
+  // the recipient keeps a copy of the grant and calls PoolDriver::hand_over() again.
+  virtual bool take(const pool::Grant& grant, std::span<const int> fds) = 0;
+  virtual void refused(uint64_t request_id, const pool::Refusal& refusal) = 0;
+  virtual void revoked(LeaseId lease) = 0;
+
+ protected:
+  ~Recipient() = default;
+};
+
+class PoolDriver {
+ public:
+  PoolDriver(loop::Loop& loop, const pool::DepotSettings& settings);
+
+  PoolId add_pool(pool::PoolPolicy policy, bool dynamic);
+  // Makes room for one more dynamic pool. False if every one is in use.
+  bool forget_empty_pool() { return depot_.forget_empty(loop_.now()); }
+
+  // --- sessions ---
+  // Borrows `recipient` until end_session().
+  SessionId open_session(const pool::SessionInfo& info, Recipient& recipient);
+  void end_session(SessionId session);
+  void request(SessionId session, PoolId pool, const pool::Request& request);
+  void cancel(SessionId session, uint64_t request_id);
+  // False: no such lease of this session.
+  bool release(SessionId session, LeaseId lease, Outcome outcome);
+  // Checks the grant's connections and offers them to the recipient again.
+  void hand_over(const pool::Grant& grant);
+
+  // --- descriptors of others (rule 22) ---
+  // Reserves slots, closing idle connections if need be. False: none to be had now.
+  bool reserve_slots(uint32_t count);
+  void release_slots(uint32_t count);
+  bool has_slots(uint32_t count) const;
+
+  // --- the end ---
+  // Ends leases after `timeout`; `done` is called once nothing is left. Again: at once.
+  void shut_down(Duration timeout, std::function<void()> done);
+  // Closes that failed since start.
+  uint64_t failed_closes() const { return failed_closes_; }
+
+  const pool::Depot& depot() const { return depot_; }
+
+  // At the end of a turn: sets the timer to the next deadline.
+  void arm() { timer_.arm(depot_.next_deadline()); }
+
+ private:
+  // A connection whose last bytes the kernel has still to send, before it can be judged.
+  struct Settling {
+    ConnectionId id;
+    Duration wait;
+  };
+  using Fds = absl::InlinedVector<int, 4>;
+
+  void pump();
+  void carry_out(const pool::Dial& action);
+  void carry_out(const pool::Grant& action) { hand_over(action); }
+  void carry_out(const pool::Refuse& action);
+  void carry_out(const pool::Inspect& action);
+  void carry_out(const pool::Close& action);
+  void carry_out(const pool::Revoke& action);
+
+  void try_hand_over(const pool::Grant& grant);
+  bool all_live(const pool::Grant& grant) const;
+  std::optional<CloseReason> prepare(Upstream& upstream, const pool::Granted& granted);
+  void dialed(ConnectionId id, absl::StatusOr<Dialed> result);
+  void inspect(ConnectionId id, Duration next_wait);
+  void inspect_settling();
+  void stirred(ConnectionId id);
+  Recipient* recipient(SessionId id) const;
+  const char* key_of(ConnectionId id) const;
+
+  loop::Loop& loop_;
+  pool::Depot depot_;
+  pool::Actions actions_;
+  bool pumping_ = false;
+  Upstreams upstreams_;
+  Dialer dialer_;
+  IdleWatch idle_watch_;
+  loop::Timer timer_;
+  std::vector<Settling> settling_;
+  loop::Timer settling_timer_;
+  absl::flat_hash_map<SessionId, Recipient*> recipients_;
+  std::function<void()> drained_;
+  uint64_t failed_closes_ = 0;
+};
+
+}  // namespace berth::broker

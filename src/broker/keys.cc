@@ -1,0 +1,50 @@
+#include "broker/keys.h"
+
+#include <utility>
+
+#include "base/limits.h"
+#include "base/nearest.h"
+
+namespace berth::broker {
+
+std::variant<PoolId, pool::Refusal> Keys::find(SessionId session, std::string_view key) {
+  if (const auto pool = driver_.depot().find_pool(key)) return *pool;
+  if (dynamic_keys_ && key.find("://") != key.npos) return find_url(key);
+  return unknown(session, key);
+}
+
+std::variant<PoolId, pool::Refusal> Keys::find_url(std::string_view key) {
+  auto parsed = parse_endpoint(key);
+  if (const std::string* wrong = std::get_if<std::string>(&parsed)) {
+    return pool::Refusal{Code::kInvalid, *wrong, {}, {}};
+  }
+  const Endpoint& endpoint = std::get<Endpoint>(parsed);
+  std::string url = endpoint.url();
+  if (const auto pool = driver_.depot().find_pool(url)) return *pool;
+  if (driver_.depot().dynamic_pools() >= kMaxDynamicPools && !driver_.forget_empty_pool()) {
+    return pool::Refusal{Code::kQueueFull,
+                         "all " + std::to_string(kMaxDynamicPools) +
+                             " pools that URL keys may make are in use",
+                         {},
+                         {}};
+  }
+  pool::PoolPolicy policy = dynamic_default_;
+  policy.key = std::move(url);
+  policy.endpoints = {endpoint};
+  return driver_.add_pool(std::move(policy), /*dynamic=*/true);
+}
+
+pool::Refusal Keys::unknown(SessionId session, std::string_view key) const {
+  std::string text = "no pool serves \"" + std::string(key) + "\"";
+  const std::vector<std::string_view> keys = driver_.depot().keys(session);
+  if (const std::string near = nearest(key, keys); !near.empty()) {
+    text += "; did you mean \"" + near + "\"?";
+  } else if (dynamic_keys_) {
+    text += "; a URL such as tcp://127.0.0.1:6379 serves as a key too";
+  } else if (keys.empty()) {
+    text += ", nor any other key that this user may lease";
+  }
+  return {Code::kNoSuchKey, std::move(text), {}, {}};
+}
+
+}  // namespace berth::broker

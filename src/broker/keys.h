@@ -1,0 +1,33 @@
+// Keys: finds the pool that serves a key; makes one for a URL where dynamic keys are allowed.
+//
+// Loop thread only. Borrows the driver.
+#pragma once
+
+#include <string_view>
+#include <variant>
+
+#include "broker/driver.h"
+#include "config/settings.h"
+
+namespace berth::broker {
+
+class Keys {
+ public:
+  Keys(PoolDriver& driver, bool dynamic_keys, pool::PoolPolicy dynamic_default)
+      : driver_(driver),
+        dynamic_keys_(dynamic_keys),
+        dynamic_default_(std::move(dynamic_default)) {}
+
+  // The refusal names the nearest key that this session may lease.
+  std::variant<PoolId, pool::Refusal> find(SessionId session, std::string_view key);
+
+ private:
+  std::variant<PoolId, pool::Refusal> find_url(std::string_view key);
+  pool::Refusal unknown(SessionId session, std::string_view key) const;
+
+  PoolDriver& driver_;
+  bool dynamic_keys_;
+  pool::PoolPolicy dynamic_default_;
+};
+
+}  // namespace berth::broker

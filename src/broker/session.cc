@@ -1,0 +1,256 @@
+#include "broker/session.h"
+
+#include <fmt/format.h>
+#include <sys/random.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "broker/words.h"
+#include "net/pass_fd.h"
+#include "net/process.h"
+
+namespace berth::broker {
+namespace {
+
+using namespace std::chrono_literals;
+
+// A longer wait is as good as none, and keeps time arithmetic far from overflow.
+constexpr uint64_t kLongestTimeoutMs = uint64_t{365} * 24 * 3600 * 1000;
+constexpr size_t kTokenBytes = 16;
+
+std::string random_token() {
+  std::string token(kTokenBytes, '\0');
+  const ssize_t got = getrandom(token.data(), token.size(), 0);
+  BERTH_CHECK(got == static_cast<ssize_t>(kTokenBytes), "the kernel has random bytes");
+  return token;
+}
+
+}  // namespace
+
+Session::Session(loop::Loop& loop, uint64_t number, UniqueFd fd, net::PeerIdentity peer,
+                 const pool::SessionInfo& info, SessionHost& host)
+    : host_(host),
+      number_(number),
+      fd_(std::move(fd)),
+      peer_(std::move(peer)),
+      info_(info),
+      watch_(loop, fd_.get(), [this](loop::Ready r) { ready(r); }) {
+  watch();
+}
+
+Session::~Session() {
+  if (greeted()) host_.driver().end_session(id_);
+}
+
+void Session::note(std::string_view what) const {
+  if (log().should_log(spdlog::level::debug)) log().debug("{}: {}", who(), what);
+}
+
+std::string Session::who() const {
+  return fmt::format("session of pid {} {} (uid {})", peer_.pid, net::command_of(peer_.pid),
+                     peer_.uid);
+}
+
+void Session::end(std::string_view why) {
+  if (std::exchange(over_, true)) return;
+  note(why);
+  watch_.watch({});
+  host_.ended(*this);
+}
+
+void Session::say_goodbye(Code code, std::string message) {
+  if (over_) return;
+  log().info("{}: goodbye: {}: {}", who(), code_name(code), message);
+  std::string& frame = host_.encode_buffer();
+  wire::encode(wire::Goodbye{code, message.substr(0, kMaxMessageBytes)}, frame);
+  net::send_last_frame(fd_.get(), frame, host_.frame_buffer());
+  end("goodbye");
+}
+
+// --- frames in ---
+
+void Session::ready(loop::Ready ready) {
+  if (ready.writable) flush();
+  if (ready.readable) receive();
+}
+
+void Session::receive() {
+  for (int i = 0; i < kMaxFramesPerTurn && !over_; ++i) {
+    const std::span<char> buffer = host_.frame_buffer();
+    const net::Received received = net::receive_frame(fd_.get(), buffer);
+    switch (received.kind) {
+      case net::Received::frame: handle({buffer.data(), received.size}); break;
+      case net::Received::would_block: return;
+      case net::Received::closed: return end("closed by the client");
+      case net::Received::too_large:
+        return say_goodbye(Code::kInvalid,
+                           fmt::format("a frame of {} bytes; a frame has at most {}",
+                                       received.size, kMaxFrameBytes));
+      case net::Received::has_fds:
+        return say_goodbye(Code::kInvalid, "a frame with file descriptors; clients send none");
+    }
+  }
+}
+
+void Session::handle(std::string_view bytes) {
+  auto decoded = wire::decode_client_frame(bytes);
+  if (const auto* wrong = std::get_if<wire::DecodeError>(&decoded)) {
+    return say_goodbye(Code::kInvalid, wrong->message);
+  }
+  const auto& frame = std::get<wire::ClientFrame>(decoded);
+  if (!greeted() && !std::holds_alternative<wire::Hello>(frame)) {
+    return say_goodbye(Code::kInvalid, "the first frame must be Hello");
+  }
+  std::visit([this](const auto& kind) { on(kind); }, frame);
+}
+
+void Session::on(const wire::Hello& hello) {
+  if (greeted()) return say_goodbye(Code::kInvalid, "a second Hello");
+  if (hello.version == 0) {
+    return say_goodbye(Code::kVersion, fmt::format("version 0; berthd speaks 1 to {}",
+                                                   wire::kSessionVersion));
+  }
+  name_ = hello.name;
+  id_ = host_.driver().open_session(info_, *this);
+  note("says hello as \"" + name_ + "\"");
+  send(wire::Welcome{std::min(hello.version, wire::kSessionVersion),
+                     id_.value(),
+                     random_token(),
+                     {kMaxFrameBytes, kMaxBatch, kMaxLeasesPerSession, kMaxWaitersPerSession}});
+}
+
+void Session::on(const wire::LeaseRequest& request) {
+  const uint64_t id = request.request_id;
+  PoolDriver& driver = host_.driver();
+  if (driver.depot().waits(id_, id)) {
+    return say_goodbye(Code::kInvalid, fmt::format("request id {} is in use", id));
+  }
+  if (request.count > kMaxBatch) {
+    const std::string text = fmt::format("count is {}; at most {}", request.count, kMaxBatch);
+    return refused(id, {Code::kInvalid, text, {}, {}});
+  }
+  auto found = host_.keys().find(id_, request.key);
+  if (auto* refusal = std::get_if<pool::Refusal>(&found)) return refused(id, *refusal);
+  const PoolId pool = std::get<PoolId>(found);
+  const Duration timeout =
+      request.timeout_ms
+          ? std::chrono::milliseconds(std::min(*request.timeout_ms, kLongestTimeoutMs))
+          : driver.depot().pool(pool).policy().acquire_timeout;
+  if (!request.traceparent.empty()) {
+    note(fmt::format("request {} of {}: traceparent {}", id, request.key, request.traceparent));
+  }
+  driver.request(id_, pool, {id, request.count, timeout});
+}
+
+void Session::on(const wire::Release& release) {
+  const LeaseId lease = LeaseId::from_value(release.lease_id);
+  const bool known = host_.driver().release(id_, lease, release.outcome);
+  if (release.request_id == 0) return;
+  const std::string text =
+      known ? "" : fmt::format("this session holds no lease {}", release.lease_id);
+  send(wire::Released{release.request_id, known ? Code::kOk : Code::kNoSuchLease, text});
+}
+
+void Session::on(const wire::Cancel& cancel) {
+  host_.driver().cancel(id_, cancel.request_id);
+}
+
+void Session::on(const wire::ListKeys& list) {
+  wire::KeyList answer{list.request_id, {}, false};
+  const std::vector<std::string_view> keys = host_.driver().depot().keys(id_);
+  for (auto at = std::upper_bound(keys.begin(), keys.end(), list.after); at != keys.end(); ++at) {
+    answer.more = answer.keys.size() == kMaxKeysPerFrame;
+    if (answer.more) break;
+    answer.keys.emplace_back(*at);
+  }
+  send(answer);
+}
+
+// --- frames out ---
+
+bool Session::take(const pool::Grant& grant, std::span<const int> fds) {
+  if (over_) return false;
+  if (!outbox_.empty() && !resending_) {
+    wait(grant, flow_);
+    return false;
+  }
+  wire::Grant frame{grant.ticket.request_id, {}};
+  for (const pool::Granted& granted : grant.leases) {
+    frame.leases.push_back({granted.lease.value(), !granted.fresh});
+  }
+  std::string& bytes = host_.encode_buffer();
+  wire::encode(frame, bytes);
+  switch (net::send_frame(fd_.get(), bytes, fds)) {
+    case net::Sent::sent: return true;
+    case net::Sent::too_many_refs: wait(grant, Flow::deferred); return false;
+    case net::Sent::would_block: wait(grant, Flow::blocked); return false;
+    case net::Sent::gone: end("it takes no more frames"); return false;
+  }
+  return false;
+}
+
+void Session::refused(uint64_t request_id, const pool::Refusal& refusal) {
+  const wire::Refusal frame = explain(request_id, refusal, peer_.uid);
+  note(fmt::format("refused: {}: {}", code_name(frame.code), frame.message));
+  send(frame);
+}
+
+void Session::revoked(LeaseId lease) {
+  send(wire::Revoked{lease.value(), Code::kRevoked, "berthd took the lease away"});
+}
+
+void Session::send(const wire::ServerFrame& frame) {
+  if (over_) return;
+  std::string& bytes = host_.encode_buffer();
+  wire::encode(frame, bytes);
+  if (!outbox_.empty() && !resending_) return wait(bytes, flow_);
+  transmit(bytes);
+}
+
+void Session::transmit(const std::string& frame) {
+  switch (net::send_frame(fd_.get(), frame, {})) {
+    case net::Sent::sent: return;
+    case net::Sent::too_many_refs: return wait(frame, Flow::deferred);
+    case net::Sent::would_block: return wait(frame, Flow::blocked);
+    case net::Sent::gone: return end("it takes no more frames");
+  }
+}
+
+void Session::wait(Outgoing outgoing, Flow flow) {
+  if (resending_) {
+    outbox_.push_front(std::move(outgoing));
+  } else {
+    outbox_.push_back(std::move(outgoing));
+  }
+  if (outbox_.size() > kMaxOutboxFrames) {
+    return end(fmt::format("it does not read: {} frames wait for it", outbox_.size()));
+  }
+  if (flow == Flow::deferred && flow_ != flow) host_.flush_later(*this);
+  flow_ = flow;
+  watch();
+}
+
+void Session::flush() {
+  flow_ = Flow::open;
+  while (!outbox_.empty() && flow_ == Flow::open && !over_) {
+    const Outgoing next = std::move(outbox_.front());
+    outbox_.pop_front();
+    resending_ = true;
+    if (const auto* grant = std::get_if<pool::Grant>(&next)) {
+      host_.driver().hand_over(*grant);
+    } else {
+      transmit(std::get<std::string>(next));
+    }
+    resending_ = false;
+  }
+  watch();
+}
+
+void Session::watch() {
+  if (!over_) watch_.watch({true, flow_ == Flow::blocked});
+}
+
+}  // namespace berth::broker

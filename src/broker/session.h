@@ -1,0 +1,100 @@
+// Session: one local process's connection to a lease socket: frames in, frames and descriptors
+// out. Its end ends its leases.
+//
+// Loop thread only. Owned by Sessions, which ends it in a later step, never from within a call.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include "broker/driver.h"
+#include "broker/keys.h"
+#include "loop/fd_watch.h"
+#include "net/peer.h"
+#include "wire/session_frames.h"
+
+namespace berth::broker {
+
+class Session;
+
+// What a session needs of its surroundings, and tells them.
+class SessionHost {
+ public:
+  virtual PoolDriver& driver() = 0;
+  virtual Keys& keys() = 0;
+  // Scratch space that is free between two frames: at least kMaxFrameBytes.
+  virtual std::span<char> frame_buffer() = 0;
+  virtual std::string& encode_buffer() = 0;
+  // The session is over: to be ended once the current call has returned.
+  virtual void ended(Session& session) = 0;
+  // The kernel takes no more descriptors in flight just now: flush() is to be called again soon.
+  virtual void flush_later(Session& session) = 0;
+
+ protected:
+  ~SessionHost() = default;
+};
+
+class Session final : public Recipient {
+ public:
+  // `number` names it to the host.
+  Session(loop::Loop& loop, uint64_t number, UniqueFd fd, net::PeerIdentity peer,
+          const pool::SessionInfo& info, SessionHost& host);
+  // Discards its leases and withdraws its requests.
+  ~Session();
+
+  // Says why, and is over.
+  void say_goodbye(Code code, std::string message);
+  void end(std::string_view why);
+  void flush();
+
+  bool over() const { return over_; }
+  bool greeted() const { return id_.valid(); }
+  uint64_t number() const { return number_; }
+  const net::PeerIdentity& peer() const { return peer_; }
+
+  bool take(const pool::Grant& grant, std::span<const int> fds) override;
+  void refused(uint64_t request_id, const pool::Refusal& refusal) override;
+  void revoked(LeaseId lease) override;
+
+ private:
+  enum class Flow {
+    open,
+    blocked,   // the socket is full: until it can be written
+    deferred,  // the kernel has too many descriptors in flight: until flush_later()
+  };
+  using Outgoing = std::variant<std::string, pool::Grant>;
+
+  void ready(loop::Ready ready);
+  void receive();
+  void handle(std::string_view bytes);
+  void on(const wire::Hello& hello);
+  void on(const wire::LeaseRequest& request);
+  void on(const wire::Release& release);
+  void on(const wire::Cancel& cancel);
+  void on(const wire::ListKeys& list);
+  void send(const wire::ServerFrame& frame);
+  void transmit(const std::string& frame);
+  void wait(Outgoing outgoing, Flow flow);
+  void watch();
+  void note(std::string_view what) const;
+  std::string who() const;
+
+  SessionHost& host_;
+  const uint64_t number_;
+  UniqueFd fd_;
+  net::PeerIdentity peer_;
+  pool::SessionInfo info_;
+  SessionId id_;  // valid from Hello on
+  std::string name_;
+  std::deque<Outgoing> outbox_;
+  Flow flow_ = Flow::open;
+  bool resending_ = false;  // flush() is at work: what still does not go returns to the front
+  bool over_ = false;
+  loop::FdWatch watch_;
+};
+
+}  // namespace berth::broker

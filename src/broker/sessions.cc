@@ -1,0 +1,151 @@
+#include "broker/sessions.h"
+
+#include <fmt/format.h>
+#include <sys/epoll.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/status_text.h"
+#include "net/pass_fd.h"
+#include "net/process.h"
+
+namespace berth::broker {
+namespace {
+
+using namespace std::chrono_literals;
+
+// A client says Hello at once; one that does not only holds slots.
+constexpr Duration kHelloWithin = 10s;
+// The kernel counts descriptors in flight until their receiver reads; there is no event for it.
+constexpr Duration kFlushAgainAfter = 20ms;
+
+uint32_t slots_of(const net::PeerIdentity& peer) {
+  return peer.pidfd.valid() ? Sessions::kSlots : Sessions::kSlots - 1;
+}
+
+}  // namespace
+
+Sessions::Sessions(loop::Loop& loop, PoolDriver& driver, Keys& keys, SessionLimits limits,
+                   uint64_t own_netns)
+    : loop_(loop),
+      driver_(driver),
+      keys_(keys),
+      limits_(limits),
+      own_netns_(own_netns),
+      frame_buffer_(kMaxFrameBytes),
+      openers_(loop, [this](uint64_t number, uint32_t) { opener_exited(number); }),
+      silent_timer_(loop, [this] { end_silent(); }),
+      deferred_timer_(loop, [this] { flush_deferred(); }) {}
+
+Sessions::~Sessions() {
+  for (const auto& [number, session] : sessions_) session->end("berthd ends");
+  reap();
+}
+
+void Sessions::admit(UniqueFd fd, uint32_t socket) {
+  absl::StatusOr<net::PeerIdentity> peer = net::identify_peer(fd.get());
+  if (!peer.ok()) {
+    log().warn("a session is refused: {}", text_of(peer.status()));
+    return turn_away(std::move(fd), Code::kNotPermitted, "berthd cannot tell who you are");
+  }
+  if (const std::string refusal = refusal_of(peer->uid); !refusal.empty()) {
+    return turn_away(std::move(fd), Code::kTooManySessions, refusal);
+  }
+  const pool::SessionInfo info{peer->uid, peer->pid, socket,
+                               peer->netns_cookie != own_netns_};
+  const uint64_t number = ++numbers_;
+  const int pidfd = peer->pidfd.get();
+  if (pidfd >= 0 && !openers_.add(pidfd, EPOLLIN, number)) peer->pidfd.reset();
+  if (slots_of(*peer) < kSlots) driver_.release_slots(kSlots - slots_of(*peer));
+  ++per_user_[peer->uid];
+  sessions_[number] = std::make_unique<Session>(loop_, number, std::move(fd), std::move(*peer),
+                                                info, *this);
+  silent_.push_back({loop_.now() + kHelloWithin, number});
+  silent_timer_.arm(silent_.front().until);
+}
+
+// "" if one more of this user is welcome.
+std::string Sessions::refusal_of(uint32_t uid) const {
+  if (sessions_.size() >= limits_.all) {
+    return fmt::format("berthd holds {} sessions already (max_sessions, or half of its fd limit)",
+                       sessions_.size());
+  }
+  const auto at = per_user_.find(uid);
+  if (at != per_user_.end() && at->second >= limits_.per_user) {
+    return fmt::format("uid {} ({}) has {} sessions already (max_sessions_per_user)", uid,
+                       net::user_name(uid), at->second);
+  }
+  return "";
+}
+
+void Sessions::turn_away(UniqueFd fd, Code code, const std::string& message) {
+  wire::encode(wire::Goodbye{code, message}, encode_buffer_);
+  net::send_last_frame(fd.get(), encode_buffer_, frame_buffer_);
+  fd.reset();
+  driver_.release_slots(kSlots);
+}
+
+Session* Sessions::find(uint64_t number) const {
+  const auto at = sessions_.find(number);
+  return at != sessions_.end() ? at->second.get() : nullptr;
+}
+
+void Sessions::opener_exited(uint64_t number) {
+  if (Session* session = find(number)) session->end("its opener has exited");
+  reap();
+}
+
+void Sessions::reap() {
+  while (!over_.empty()) {
+    for (const uint64_t number : std::exchange(over_, {})) {
+      const auto at = sessions_.find(number);
+      std::unique_ptr<Session> session = std::move(at->second);
+      sessions_.erase(at);
+      bury(std::move(session));
+    }
+  }
+}
+
+void Sessions::bury(std::unique_ptr<Session> session) {
+  const net::PeerIdentity& peer = session->peer();
+  const uint32_t slots = slots_of(peer);
+  if (peer.pidfd.valid()) openers_.remove(peer.pidfd.get());
+  const auto user = per_user_.find(peer.uid);
+  if (--user->second == 0) per_user_.erase(user);
+  session.reset();
+  driver_.release_slots(slots);
+}
+
+void Sessions::end_all(Code code, const std::string& message) {
+  for (const auto& [number, session] : sessions_) session->say_goodbye(code, message);
+  reap();
+}
+
+void Sessions::end_silent() {
+  while (!silent_.empty() && silent_.front().until <= loop_.now()) {
+    Session* session = find(silent_.front().number);
+    silent_.pop_front();
+    if (session == nullptr || session->greeted()) continue;
+    session->say_goodbye(Code::kInvalid,
+                         "no Hello within " + format_duration(kHelloWithin));
+  }
+  silent_timer_.arm(silent_.empty() ? kNever : silent_.front().until);
+  reap();
+}
+
+void Sessions::flush_later(Session& session) {
+  deferred_.push_back(session.number());
+  if (!deferred_timer_.armed()) deferred_timer_.arm(loop_.now() + kFlushAgainAfter);
+}
+
+void Sessions::flush_deferred() {
+  for (const uint64_t number : std::exchange(deferred_, {})) {
+    if (Session* session = find(number)) session->flush();
+  }
+  reap();
+}
+
+}  // namespace berth::broker

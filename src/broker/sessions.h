@@ -1,0 +1,82 @@
+// Sessions: all sessions of the daemon: admits them, bounds them, ends them.
+//
+// Loop thread only. A session is over when its socket closes or its opener exits, whichever comes
+// first: a forked child may keep the socket open. Each holds slots of the fd budget for its socket
+// and its pidfd.
+#pragma once
+
+#include <absl/container/flat_hash_map.h>
+
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "broker/session.h"
+#include "loop/timer.h"
+#include "loop/watch_set.h"
+
+namespace berth::broker {
+
+struct SessionLimits {
+  uint32_t all = 4096;
+  uint32_t per_user = 1024;
+};
+
+class Sessions final : public SessionHost {
+ public:
+  // What one session takes of the fd budget at most: its socket and its opener's pidfd.
+  static constexpr uint32_t kSlots = 2;
+
+  Sessions(loop::Loop& loop, PoolDriver& driver, Keys& keys, SessionLimits limits,
+           uint64_t own_netns);
+  ~Sessions();
+
+  // Takes over an accepted connection and kSlots reserved slots. One that is not admitted is told
+  // why, and its slots are given back.
+  void admit(UniqueFd fd, uint32_t socket);
+  // Ends what is over; to be called at the end of each turn.
+  void reap();
+  void end_all(Code code, const std::string& message);
+
+  size_t size() const { return sessions_.size(); }
+
+ private:
+  struct Silent {  // has not said Hello
+    TimePoint until;
+    uint64_t number;
+  };
+
+  PoolDriver& driver() override { return driver_; }
+  Keys& keys() override { return keys_; }
+  std::span<char> frame_buffer() override { return frame_buffer_; }
+  std::string& encode_buffer() override { return encode_buffer_; }
+  void ended(Session& session) override { over_.push_back(session.number()); }
+  void flush_later(Session& session) override;
+
+  std::string refusal_of(uint32_t uid) const;
+  void turn_away(UniqueFd fd, Code code, const std::string& message);
+  void bury(std::unique_ptr<Session> session);
+  Session* find(uint64_t number) const;
+  void opener_exited(uint64_t number);
+  void end_silent();
+  void flush_deferred();
+
+  loop::Loop& loop_;
+  PoolDriver& driver_;
+  Keys& keys_;
+  const SessionLimits limits_;
+  const uint64_t own_netns_;
+  std::vector<char> frame_buffer_;
+  std::string encode_buffer_;
+  uint64_t numbers_ = 0;  // never reused, so that a late pidfd event misses
+  absl::flat_hash_map<uint64_t, std::unique_ptr<Session>> sessions_;
+  absl::flat_hash_map<uint32_t, uint32_t> per_user_;
+  std::vector<uint64_t> over_;
+  std::vector<uint64_t> deferred_;
+  std::deque<Silent> silent_;
+  loop::WatchSet openers_;
+  loop::Timer silent_timer_;
+  loop::Timer deferred_timer_;
+};
+
+}  // namespace berth::broker

@@ -1,0 +1,51 @@
+// Upstreams: the sockets behind the pools' connections, found by ConnectionId.
+//
+// Loop thread only. Owns every pooled socket; the table of the pools knows nothing of them.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/unique_fd.h"
+#include "net/address.h"
+#include "net/socket_options.h"
+
+namespace berth::broker {
+
+struct Upstream {
+  ConnectionId id;
+  UniqueFd fd;
+  net::SocketAddress peer;
+  net::DialOptions options;
+  bool handed_out = false;     // a lessee has, or had, a duplicate
+  bool watched = false;        // in the idle watch
+  bool watch_pending = false;  // to be watched soon
+};
+
+class Upstreams {
+ public:
+  Upstream& insert(ConnectionId id) {
+    if (slots_.size() <= id.index()) slots_.resize(id.index() + 1);
+    slots_[id.index()] = std::make_unique<Upstream>();
+    slots_[id.index()]->id = id;
+    return *slots_[id.index()];
+  }
+
+  // nullptr if that connection has no socket, or is gone.
+  Upstream* find(ConnectionId id) {
+    if (id.index() >= slots_.size()) return nullptr;
+    Upstream* upstream = slots_[id.index()].get();
+    return upstream != nullptr && upstream->id == id ? upstream : nullptr;
+  }
+
+  // Empty if there is none.
+  std::unique_ptr<Upstream> take(ConnectionId id) {
+    return find(id) != nullptr ? std::move(slots_[id.index()]) : nullptr;
+  }
+
+ private:
+  std::vector<std::unique_ptr<Upstream>> slots_;
+};
+
+}  // namespace berth::broker

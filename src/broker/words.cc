@@ -1,0 +1,83 @@
+#include "broker/words.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <string>
+
+#include "base/limits.h"
+#include "base/time.h"
+#include "net/process.h"
+
+namespace berth::broker {
+namespace {
+
+wire::Why why_frame(const pool::Why& why) {
+  wire::Why frame{why.cause,         why.leased,          why.max_connections, why.waiting,
+                  why.dial_failures, why.last_dial_error, {}};
+  for (const pool::Holder& holder : why.holders) {
+    const auto held = std::chrono::duration_cast<std::chrono::milliseconds>(holder.held).count();
+    frame.holders.push_back({static_cast<uint32_t>(holder.pid), holder.uid,
+                             net::command_of(holder.pid), static_cast<uint64_t>(held)});
+  }
+  return frame;
+}
+
+// "20/20 leased; oldest pid 4121 php-fpm (www-data) 31 s; 0 dial failures"
+std::string state_of(const wire::Why& why) {
+  std::string text = fmt::format("{}/{} leased", why.leased,
+                                 why.max_connections == 0 ? "unlimited"
+                                                          : std::to_string(why.max_connections));
+  if (!why.holders.empty()) {
+    const wire::Holder& oldest = why.holders.front();
+    text += fmt::format("; oldest pid {} {} ({}) {}", oldest.pid, oldest.command,
+                        net::user_name(oldest.uid),
+                        format_duration(std::chrono::milliseconds(oldest.held_ms)));
+  }
+  text += fmt::format("; {} dial failure{}", why.dial_failures, why.dial_failures == 1 ? "" : "s");
+  if (!why.last_dial_error.empty()) text += "; last: " + why.last_dial_error;
+  return text;
+}
+
+const char* cause_text(Cause cause) {
+  switch (cause) {
+    case Cause::kExhausted: return "every connection is leased: ";
+    case Cause::kUpstreamDown: return "the server does not answer: ";
+    case Cause::kPaused: return "the pool is paused: ";
+    case Cause::kNoSlots: return "berthd has no file descriptor left: ";
+    case Cause::kQueueFull:
+    case Cause::kUnspecified: return "";
+  }
+  return "";
+}
+
+std::string words(const pool::Refusal& refusal, const wire::Why& why, uint32_t uid) {
+  switch (refusal.code) {
+    case Code::kNotPermitted:
+      return fmt::format("uid {} ({}) may not: {}", uid, net::user_name(uid), refusal.text);
+    case Code::kTimedOut:
+      return fmt::format("timed out after {}: {}{}", format_duration(refusal.waited),
+                         cause_text(why.cause), state_of(why));
+    case Code::kUpstreamDown:
+      return fmt::format("the server cannot be reached: {}", state_of(why));
+    case Code::kQueueFull:
+      return refusal.why ? fmt::format("{} requests wait already (max_waiters): {}", why.waiting,
+                                       state_of(why))
+                         : refusal.text;
+    case Code::kShuttingDown: return "berthd is stopping";
+    case Code::kCancelled: return "withdrawn by the client";
+    case Code::kRevoked: return "the lease was revoked before it could be delivered";
+    default: return refusal.text;
+  }
+}
+
+}  // namespace
+
+wire::Refusal explain(uint64_t request_id, const pool::Refusal& refusal, uint32_t uid) {
+  wire::Refusal frame{request_id, refusal.code, {}, {}};
+  if (refusal.why) frame.why = why_frame(*refusal.why);
+  frame.message = words(refusal, frame.why.value_or(wire::Why{}), uid).substr(0, kMaxMessageBytes);
+  return frame;
+}
+
+}  // namespace berth::broker

@@ -1,0 +1,12 @@
+// Refusals in words: what the policy decided, as a frame that a person can act on (rule 11).
+#pragma once
+
+#include "pool/actions.h"
+#include "wire/session_frames.h"
+
+namespace berth::broker {
+
+// Reads /proc for the commands of the holders; off the fast path.
+wire::Refusal explain(uint64_t request_id, const pool::Refusal& refusal, uint32_t uid);
+
+}  // namespace berth::broker

@@ -1,0 +1,81 @@
+// berthd: builds every object by hand, top to bottom, and runs the loop.
+#include <signal.h>
+#include <sysexits.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <variant>
+
+#include "base/log.h"
+#include "base/status_text.h"
+#include "broker/broker.h"
+#include "config/load.h"
+#include "config/print.h"
+#include "daemon/options.h"
+#include "daemon/process.h"
+#include "loop/loop.h"
+#include "loop/signal_watch.h"
+
+namespace {
+
+using namespace berth;
+
+int complain(const std::string& text, int exit_code) {
+  std::fprintf(stderr, "berthd: %s\n", text.c_str());
+  return exit_code;
+}
+
+// False if the configuration is not to be used.
+bool report(const config::Loaded& loaded) {
+  for (const config::Problem& w : loaded.warnings) complain("warning: " + w.str(), 0);
+  for (const config::Problem& p : loaded.problems) complain(p.str(), 0);
+  return loaded.problems.empty();
+}
+
+int serve(const config::Settings& settings, const daemon::Options& options) {
+  const uint32_t fd_limit = daemon::raise_fd_limit();
+  const absl::Status dir = daemon::make_runtime_dir(options.load.runtime_dir, options.load.user);
+  if (!dir.ok()) return complain(text_of(dir), EX_CANTCREAT);
+
+  loop::Loop loop;
+  broker::Broker broker(loop, settings, fd_limit);
+  if (const absl::Status opened = broker.open(); !opened.ok()) {
+    return complain(text_of(opened), EX_CANTCREAT);
+  }
+  const auto stop = [&] {
+    log().info("stops; waits up to {} for running leases",
+               format_duration(settings.daemon.drain_timeout));
+    broker.shut_down(settings.daemon.drain_timeout, [&] { loop.stop(); });
+  };
+  const loop::SignalWatch term(loop, SIGTERM, stop);
+  const loop::SignalWatch interrupt(loop, SIGINT, stop);
+  log().info("ready: {} pools, {} file descriptors", settings.pools.size(), fd_limit);
+  loop.run();
+
+  const uint64_t failed = broker.driver().failed_closes();
+  log().info("stopped; {} closes failed", failed);
+  return EX_OK;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  auto parsed = daemon::parse_options(argc, argv, BERTH_VERSION);
+  if (const int* exit_code = std::get_if<int>(&parsed)) return *exit_code;
+  const auto& options = std::get<daemon::Options>(parsed);
+
+  const config::Loaded loaded = config::load(options.load);
+  if (!report(loaded)) return EX_CONFIG;
+  if (options.check_config) {
+    std::fputs(config::print(loaded.settings).c_str(), stdout);
+    return EX_OK;
+  }
+
+  signal(SIGPIPE, SIG_IGN);
+  start_log(loaded.settings.daemon.log_level);
+  const int exit_code = serve(loaded.settings, options);
+  stop_log();
+  // Not through exit(): a name look-up that hangs on a worker must not hold the process.
+  std::_Exit(exit_code);
+}
