@@ -1,0 +1,92 @@
+#include "config/catalogue.h"
+
+#include "config/kinds.h"
+
+namespace berth::config {
+namespace {
+
+using pool::IdleOrder;
+using pool::PoolPolicy;
+using pool::Sandbox;
+using pool::Share;
+
+// More connections than the kernel's default ceiling of descriptors (fs.nr_open) are a slip.
+constexpr int64_t kMostConnections = 1'000'000;
+constexpr int64_t kMostMinIdle = 100'000;
+// Fewer would leave berthd without its own descriptors: loop, log, listener, files being read.
+constexpr int64_t kLeastReserve = 16;
+constexpr int64_t kMostUses = 1'000'000'000;
+
+constexpr Duration kShortest = 1ms;  // the resolution of the loop's timer
+constexpr Duration kHour = 1h;
+constexpr Duration kDay = 24h;
+constexpr Duration kYear = 365 * kDay;
+
+std::vector<LaterWord> later_protocols() {
+  return {{"redis", ""},    {"memcached", ""}, {"http1", ""}, {"smtp", ""},
+          {"postgres", ""}, {"mysql", ""},     {"ldap", ""}};
+}
+
+Words<Share> shares() {
+  constexpr std::string_view kWhy = ": it needs carried leases or trust_holders";
+  return {{"user", "socket"}, {Share::user, Share::socket}, {{"group", kWhy}, {"any", kWhy}}};
+}
+
+Words<Sandbox> sandboxes() {
+  return {{"relay", "pinned"}, {Sandbox::relay, Sandbox::pinned}};
+}
+
+Words<IdleOrder> idle_orders() {
+  return {{"lifo", "fifo"}, {IdleOrder::lifo, IdleOrder::fifo}};
+}
+
+Words<std::string> log_levels() {
+  const std::vector<std::string_view> words = {"trace", "debug", "info", "warn", "error", "off"};
+  return {words, {words.begin(), words.end()}};
+}
+
+}  // namespace
+
+const std::vector<Setting<DaemonSettings>>& daemon_settings() {
+  using D = DaemonSettings;
+  static const std::vector<Setting<D>> settings = {
+      {"lease_socket", field(&D::lease_socket, SocketPath{})},
+      {"lease_socket_mode", field(&D::lease_socket_mode, FileMode{})},
+      {"fd_reserve", field(&D::fd_reserve, Whole{"descriptors", kLeastReserve, kMostConnections})},
+      {"total_max_idle",
+       field(&D::total_max_idle, Limit{"connections", kMostConnections, NoneIs::allowed})},
+      {"max_sessions", field(&D::max_sessions, Whole{"sessions", 1, kMostConnections})},
+      {"max_sessions_per_user",
+       field(&D::max_sessions_per_user, Whole{"sessions", 1, kMostConnections})},
+      {"drain_timeout", field(&D::drain_timeout, Time{kShortest, kDay, ZeroIs::allowed})},
+      {"log_level", field(&D::log_level, log_levels())},
+  };
+  return settings;
+}
+
+const std::vector<Setting<PoolPolicy>>& pool_settings() {
+  using P = PoolPolicy;
+  static const std::vector<Setting<P>> settings = {
+      {"protocol", only_word<P>("raw", later_protocols())},
+      {"endpoints", field(&P::endpoints, EndpointList{})},
+      {"allow_users", field(&P::allow_uids, UserList{})},
+      {"share", field(&P::share, shares())},
+      {"sandbox", field(&P::sandbox, sandboxes())},
+      {"max_connections",
+       field(&P::max_connections, Limit{"connections", kMostConnections, NoneIs::refused})},
+      {"max_idle", field(&P::max_idle, Limit{"connections", kMostConnections, NoneIs::allowed})},
+      {"min_idle", field(&P::min_idle, Whole{"connections", 0, kMostMinIdle})},
+      {"idle_order", field(&P::idle_order, idle_orders())},
+      {"max_waiters", field(&P::max_waiters, Whole{"requests", 1, kMostConnections})},
+      {"max_uses", field(&P::max_uses, Limit{"leases", kMostUses, NoneIs::refused})},
+      {"idle_timeout", field(&P::idle_timeout, Time{kShortest, kYear, ZeroIs::never})},
+      {"max_lifetime", field(&P::max_lifetime, Time{kShortest, kYear, ZeroIs::never})},
+      {"acquire_timeout", field(&P::acquire_timeout, Time{kShortest, kDay, ZeroIs::refused})},
+      {"dial_timeout", field(&P::dial_timeout, Time{kShortest, kHour, ZeroIs::refused})},
+      {"reset_timeout", field(&P::reset_timeout, Time{kShortest, kHour, ZeroIs::refused})},
+      {"fail_fast", field(&P::fail_fast, Flag{})},
+  };
+  return settings;
+}
+
+}  // namespace berth::config

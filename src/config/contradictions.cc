@@ -1,0 +1,69 @@
+#include "config/contradictions.h"
+
+#include <algorithm>
+#include <initializer_list>
+
+namespace berth::config {
+namespace {
+
+bool all_valid(const Said& said, std::initializer_list<std::string_view> names) {
+  return std::all_of(names.begin(), names.end(),
+                     [&](std::string_view name) { return said.valid(name); });
+}
+
+// "max_connections = 20 (default)" or "max_connections = 4 (line 7)".
+std::string cite(const Said& said, const char* name, int number) {
+  const int line = said.place(name).line;
+  const std::string value = number == pool::kNone ? "\"none\"" : std::to_string(number);
+  const std::string where = line > 0 ? "line " + std::to_string(line) : "default";
+  return std::string(name) + " = " + value + " (" + where + ")";
+}
+
+// The place of the setting that was written last.
+Place last_place(const Said& said, const char* first, const char* second) {
+  const Place a = said.place(first);
+  const Place b = said.place(second);
+  return a.line > b.line ? a : b;
+}
+
+// Keeping min_idle connections ready needs room for them under `limit`.
+void check_room(const pool::PoolPolicy& pool, const char* name, int limit, const Said& said,
+                Report& report) {
+  if (limit == pool::kUnlimited || !all_valid(said, {"min_idle", name})) return;
+  if (pool.min_idle <= std::max(limit, 0)) return;
+  report.problem(last_place(said, "min_idle", name),
+                 cite(said, "min_idle", pool.min_idle) +
+                     (limit == pool::kNone ? " contradicts " : " is more than ") +
+                     cite(said, name, limit));
+}
+
+}  // namespace
+
+void check_pool(const pool::PoolPolicy& pool, const Said& said, Report& report) {
+  const std::string title = "[pool." + pool.key + "]";
+  if (!said.has("endpoints")) {
+    report.problem(said.header(), title +
+                                      " has no endpoints; give it one, such as endpoints = "
+                                      "[\"tcp://127.0.0.1:6379\"]");
+  }
+  check_room(pool, "max_connections", pool.max_connections, said, report);
+  check_room(pool, "max_idle", pool.max_idle, said, report);
+  if (pool.allow_uids.empty() && said.valid("allow_users")) {
+    report.warning(said.header(), "nobody may lease from " + title + ": it allows no users");
+  }
+}
+
+void check_totals(const Settings& settings, const Said& said, Report& report) {
+  const int limit = settings.daemon.total_max_idle;
+  if (limit == pool::kUnlimited || !said.valid("total_max_idle")) return;
+  int64_t wanted = 0;
+  for (const pool::PoolPolicy& pool : settings.pools) wanted += pool.min_idle;
+  if (wanted <= std::max(limit, 0)) return;
+  report.problem(said.place("total_max_idle"), cite(said, "total_max_idle", limit) +
+                                                   " contradicts min_idle of the pools, which "
+                                                   "ask for " +
+                                                   std::to_string(wanted) +
+                                                   " connections together");
+}
+
+}  // namespace berth::config

@@ -1,0 +1,15 @@
+// Settings that are right by themselves and wrong together. Both are named, with their lines.
+#pragma once
+
+#include "config/problem.h"
+#include "config/settings.h"
+#include "config/table_reader.h"
+
+namespace berth::config {
+
+void check_pool(const pool::PoolPolicy& pool, const Said& said, Report& report);
+
+// What the pools ask for together against what [daemon] allows. `said` is [daemon]'s.
+void check_totals(const Settings& settings, const Said& said, Report& report);
+
+}  // namespace berth::config

@@ -1,0 +1,70 @@
+// What berth's design names and this version does not have yet. Who writes it into a file is told
+// so, instead of being told that it is unknown. A setting that arrives leaves the list and enters
+// config/catalogue.cc.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+
+namespace berth::config {
+
+inline constexpr const char* kNotYet = " is not available in this version of berth";
+
+inline constexpr std::array kLaterSettings = std::to_array<std::string_view>({
+    "admins",
+    "allow_groups",
+    "alpn",
+    "balance",
+    "check",
+    "check_after",
+    "check_interval",
+    "close_on_release",
+    "compression",
+    "control_socket",
+    "control_socket_mode",
+    "dial_command",
+    "dial_concurrency",
+    "dns_refresh",
+    "greeting",
+    "handoff",
+    "health",
+    "insecure",
+    "keepalive",
+    "keepalive_time",
+    "keepalive_timeout",
+    "lazy",
+    "lease_timeout",
+    "lease_warn",
+    "listen",
+    "listen_mode",
+    "login",
+    "login_command",
+    "max_channels",
+    "max_warm_age",
+    "metrics",
+    "reset",
+    "resolver",
+    "retry",
+    "retry_buffer",
+    "stream_buffer",
+    "tls",
+    "traces",
+    "trust_holders",
+    "verify",
+    "via",
+    "warm",
+});
+
+inline constexpr std::array kLaterTables = std::to_array<std::string_view>({"dynamic", "socket"});
+
+constexpr bool is_later_setting(std::string_view name) {
+  return std::find(kLaterSettings.begin(), kLaterSettings.end(), name) != kLaterSettings.end() ||
+         name.starts_with("tls_");
+}
+
+constexpr bool is_later_table(std::string_view name) {
+  return std::find(kLaterTables.begin(), kLaterTables.end(), name) != kLaterTables.end();
+}
+
+}  // namespace berth::config

@@ -1,0 +1,63 @@
+// What a setting is: a name, a kind (how its value is read, checked and written, and where it
+// lands) and when a change takes effect. config/catalogue.cc lists all of them.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "config/document.h"
+#include "config/problem.h"
+#include "config/users.h"
+
+namespace berth::config {
+
+// One setting while it is read: what it is called, and where its problems go. Borrows all three.
+class Reading {
+ public:
+  Reading(std::string_view name, Report& report, Users& users)
+      : name_(name), report_(report), users_(users) {}
+
+  Users& users() { return users_; }
+  bool failed() const { return failed_; }
+
+  // "NAME must be EXPECTED; found VALUE"
+  void wrong(const Value& value, std::string_view expected);
+  // NAME and TEXT, which brings its own ": " or " = ".
+  void refuse(const Value& value, std::string_view text);
+
+ private:
+  std::string_view name_;
+  Report& report_;
+  Users& users_;
+  bool failed_ = false;
+};
+
+// How one setting of a T (DaemonSettings, PoolPolicy) is handled.
+template <class T>
+struct Kind {
+  // Stores the value, or tells `reading` all that is wrong with it.
+  std::function<void(const Value&, Reading&, T&)> read;
+  // As TOML; reading it again gives the same.
+  std::function<std::string(const T&)> write;
+  // The bounds as berthd.toml(5) states them, "1 to 4096"; "" where there are none.
+  std::string bounds;
+};
+
+enum class Effect { restart };
+
+constexpr std::string_view effect_words(Effect effect) {
+  switch (effect) {
+    case Effect::restart: return "at restart";
+  }
+  return "";
+}
+
+template <class T>
+struct Setting {
+  std::string_view name;
+  Kind<T> kind;
+  Effect effect = Effect::restart;
+};
+
+}  // namespace berth::config

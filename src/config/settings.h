@@ -1,0 +1,46 @@
+// The validated configuration of berthd. Plain values: whoever holds them may use them as they are.
+//
+// A default here is the default of the setting; berthd.toml(5) documents each under the name it
+// has here, and config/catalogue.cc says how each is written and within which bounds.
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+#include <vector>
+
+#include "base/time.h"
+#include "pool/policy.h"
+
+namespace berth::config {
+
+using namespace std::chrono_literals;
+
+struct DaemonSettings {
+  std::string lease_socket = "/run/berth/lease.sock";  // with --user: in the runtime directory
+  mode_t lease_socket_mode = 0666;                     // allow_users decides; with --user: 0600
+
+  int fd_reserve = 64;      // descriptors that are never given to connections or sessions
+  int total_max_idle = 0;   // idle connections of all pools; 0 unlimited, -1 none
+  int max_sessions = 4096;  // at least 1, like the next one
+  int max_sessions_per_user = 1024;
+
+  Duration drain_timeout = 30s;  // 0: running leases are not waited for
+  std::string log_level = "info";
+
+  friend bool operator==(const DaemonSettings&, const DaemonSettings&) = default;
+};
+
+struct Settings {
+  DaemonSettings daemon;
+  std::vector<pool::PoolPolicy> pools;  // in the order of the files; each key once
+
+  // A URL may serve as a key, and makes a pool like dynamic_default (whose key and endpoints are
+  // empty). Only with --user.
+  bool dynamic_keys = false;
+  pool::PoolPolicy dynamic_default;
+
+  friend bool operator==(const Settings&, const Settings&) = default;
+};
+
+}  // namespace berth::config

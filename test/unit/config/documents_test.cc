@@ -1,0 +1,155 @@
+// berthd.toml(5) and the example against the catalogue: what is documented is what is read.
+#include <fstream>
+#include <map>
+#include <set>
+#include <sstream>
+
+#include "base/log.h"
+#include "config/catalogue.h"
+#include "config/later.h"
+#include "config/print.h"
+#include "unit/config/config_test.h"
+
+namespace berth::config {
+namespace {
+
+std::filesystem::path source_root() {
+  return std::filesystem::absolute(__FILE__).parent_path() / "../../..";
+}
+
+std::string replaced(std::string text, const std::string& from, const std::string& to) {
+  for (size_t at = 0; (at = text.find(from, at)) != text.npos; at += to.size()) {
+    text.replace(at, from.size(), to);
+  }
+  return text;
+}
+
+// One line of mdoc as it reads: `.Qq never ,` is `"never",`.
+std::string as_read(const std::string& line) {
+  if (!line.starts_with('.')) return line;
+  const size_t space = line.find(' ');
+  if (space == line.npos) return {};
+  std::string word = line.substr(space + 1);
+  std::string after;
+  if (const size_t end = word.find(' '); end != word.npos && end + 2 == word.size()) {
+    after = word.substr(end + 1);
+    word = word.substr(0, end);
+  }
+  return line.starts_with(".Qq ") ? '"' + word + '"' + after : word + after;
+}
+
+// The entries `.It Ic NAME` of a section of berthd.toml(5), each as running text.
+std::map<std::string, std::string> documented(const std::string& section) {
+  std::map<std::string, std::string> entries;
+  std::ifstream manual(source_root() / "man/berthd.toml.5");
+  EXPECT_TRUE(manual.good());
+  std::string* entry = nullptr;
+  bool inside = false;
+  for (std::string line; std::getline(manual, line);) {
+    if (line.starts_with(".Sh ")) inside = line == ".Sh " + section;
+    if (!inside) continue;
+    if (line.starts_with(".It Ic ")) {
+      entry = &entries[line.substr(7)];
+    } else if (line == ".El") {
+      entry = nullptr;
+    } else if (entry != nullptr) {
+      *entry += as_read(line) + " ";
+    }
+  }
+  return entries;
+}
+
+bool says(const std::string& entry, const std::string& text) {
+  return entry.find(text) != entry.npos;
+}
+
+template <class T>
+void compare(const std::string& section, const std::vector<Setting<T>>& settings) {
+  std::map<std::string, std::string> entries = documented(section);
+  for (const Setting<T>& setting : settings) {
+    const auto found = entries.find(std::string(setting.name));
+    ASSERT_NE(found, entries.end()) << setting.name << " is not in berthd.toml(5)";
+    const std::string& entry = found->second;
+    const std::string value = setting.kind.write(T{});
+    // Without an endpoint a pool is none: that setting has no default.
+    const std::string text = setting.name == "endpoints" ? "Required." : "Default: " + value;
+    EXPECT_TRUE(says(entry, text + (text.ends_with('.') ? "" : ".")) || says(entry, text + ";"))
+        << setting.name << ": " << text << "\n"
+        << entry;
+    EXPECT_TRUE(says(entry, setting.kind.bounds)) << setting.kind.bounds << "\n" << entry;
+    const std::string effect = "Takes effect " + std::string(effect_words(setting.effect)) + ".";
+    EXPECT_TRUE(entry.ends_with(effect + " ")) << effect << "\n" << entry;
+    entries.erase(found);
+  }
+  for (const auto& [name, entry] : entries) ADD_FAILURE() << name << " is documented, not read";
+}
+
+TEST(ConfigManual, NamesEverySettingOfTheDaemonWithItsDefaultAndBounds) {
+  compare("THE TABLE [daemon]", daemon_settings());
+}
+
+TEST(ConfigManual, NamesEverySettingOfAPoolWithItsDefaultAndBounds) {
+  compare("THE TABLES [pool.NAME]", pool_settings());
+}
+
+class ConfigDocuments : public ConfigTest {
+ protected:
+  Loaded load_text(const std::string& text) { return load_main(text); }
+};
+
+TEST_F(ConfigDocuments, TheExampleOfTheTreeLoadsWithoutAWarning) {
+  options_.main_file = source_root() / "contrib/examples/berthd.toml";
+  const Loaded loaded = load(options_);
+  EXPECT_EQ(lines(loaded.problems), Lines{});
+  EXPECT_EQ(lines(loaded.warnings), Lines{});
+  EXPECT_GE(loaded.settings.pools.size(), 3u);
+  EXPECT_EQ(load_text(print(loaded.settings)).settings, loaded.settings);
+}
+
+// The manual's texts between .Bd and .Ed.
+std::vector<std::string> displays() {
+  std::ifstream manual(source_root() / "man/berthd.toml.5");
+  std::vector<std::string> out;
+  bool inside = false;
+  for (std::string line; std::getline(manual, line);) {
+    if (line.starts_with(".Bd ")) out.emplace_back();
+    inside = line.starts_with(".Bd ") || (inside && line != ".Ed");
+    if (inside && !line.starts_with(".Bd ")) out.back() += line + "\n";
+  }
+  return out;
+}
+
+TEST_F(ConfigDocuments, TheManualsExamplesLoad) {
+  EXPECT_EQ(displays().size(), 2u);
+  for (const std::string& text : displays()) {
+    const std::string here = replaced(text, "\"reports\"", "\"root\"");
+    EXPECT_EQ(lines(load_text(here).problems), Lines{}) << text;
+  }
+}
+
+TEST(ConfigCatalogue, HasEachNameOnce) {
+  std::set<std::string_view> names;
+  for (const std::string_view name : names_of(daemon_settings())) {
+    EXPECT_TRUE(names.insert(name).second) << name;
+  }
+  for (const std::string_view name : names_of(pool_settings())) {
+    EXPECT_TRUE(names.insert(name).second) << name;
+  }
+  for (const std::string_view name : kLaterSettings) {
+    EXPECT_TRUE(names.insert(name).second) << name << " is available and not";
+  }
+}
+
+TEST(ConfigCatalogue, LogLevelsAreThoseOfTheLog) {
+  for (const Setting<DaemonSettings>& setting : daemon_settings()) {
+    if (setting.name != "log_level") continue;
+    EXPECT_EQ(setting.kind.bounds,
+              "\"trace\", \"debug\", \"info\", \"warn\", \"error\" or \"off\"");
+  }
+  for (const char* level : {"trace", "debug", "info", "warn", "error", "off"}) {
+    EXPECT_TRUE(is_log_level(level)) << level;
+  }
+}
+
+}  // namespace
+}  // namespace berth::config

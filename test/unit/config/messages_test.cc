@@ -1,0 +1,223 @@
+// What a writer of a file is told.
+#include "unit/config/config_test.h"
+
+namespace berth::config {
+namespace {
+
+class ConfigMessage : public ConfigTest {};
+
+TEST_F(ConfigMessage, AMistypedSettingIsAnsweredWithTheNearest) {
+  EXPECT_EQ(problems_with("max_conections = 5"),
+            Lines{"unknown setting \"max_conections\" in [pool.redis]; did you mean "
+                  "\"max_connections\"?"});
+}
+
+TEST_F(ConfigMessage, AnUnknownSettingIsAnsweredWithAllThatMayStandThere) {
+  EXPECT_EQ(problems_in("[daemon]\ncolour = 1\n"),
+            Lines{"2: unknown setting \"colour\" in [daemon]; it may hold lease_socket, "
+                  "lease_socket_mode, fd_reserve, total_max_idle, max_sessions, "
+                  "max_sessions_per_user, drain_timeout, log_level"});
+}
+
+TEST_F(ConfigMessage, ASettingInTheWrongTableIsSentHome) {
+  EXPECT_EQ(problems_in("[daemon]\nmax_idle = 1\n"),
+            Lines{"2: setting \"max_idle\" belongs into [pool.NAME], not into [daemon]"});
+  EXPECT_EQ(problems_with("log_level = \"info\""),
+            Lines{"setting \"log_level\" belongs into [daemon], not into [pool.redis]"});
+}
+
+TEST_F(ConfigMessage, WhatALaterVersionBringsIsRefusedByName) {
+  EXPECT_EQ(problems_with("reset = [{send = \"x\"}]\ntls_verify = \"none\"\n[pool.redis.tls]"),
+            (Lines{"setting \"reset\" is not available in this version of berth",
+                   "setting \"tls_verify\" is not available in this version of berth",
+                   "setting \"tls\" is not available in this version of berth"}));
+  EXPECT_EQ(problems_in("[daemon]\nadmins = [\"root\"]\n[socket.app1]\npath = \"/x\"\n[dynamic]\n"),
+            (Lines{"2: setting \"admins\" is not available in this version of berth",
+                   "3: table [socket] is not available in this version of berth",
+                   "5: table [dynamic] is not available in this version of berth"}));
+  EXPECT_EQ(
+      problems_with("protocol = \"redis\""),
+      Lines{"protocol = \"redis\" is not available in this version of berth; only \"raw\" is"});
+  EXPECT_EQ(problems_with("share = \"any\""),
+            Lines{"share = \"any\" is not available in this version of berth: it needs carried "
+                  "leases or trust_holders"});
+}
+
+TEST_F(ConfigMessage, OutsideOfTheTables) {
+  EXPECT_EQ(problems_in("min_idle = 3\ncolour = 1\n[pools.redis]\n[deamon]\n[colour2]\nx = 1\n"),
+            (Lines{("1: setting \"min_idle\" stands outside of a table; write it below [daemon] or "
+                    "[pool.NAME]"),
+                   ("2: setting \"colour\" stands outside of a table; write it below [daemon] or "
+                    "[pool.NAME]"),
+                   "3: unknown table \"pools\"; did you mean [pool.NAME]?",
+                   "4: unknown table \"deamon\"; did you mean [daemon]?",
+                   "5: unknown table \"colour2\"; there may be [daemon] and [pool.NAME]"}));
+}
+
+TEST_F(ConfigMessage, TablesThatAreNone) {
+  EXPECT_EQ(problems_in("daemon = 3\npool = \"redis\"\n"),
+            (Lines{"1: daemon must be a table, [daemon]; found 3",
+                   "2: pool must hold tables, [pool.NAME]; found \"redis\""}));
+  EXPECT_EQ(problems_in("[pool]\nmax_idle = 3\n"),
+            Lines{"2: each pool is a table, [pool.NAME]; found \"max_idle\" in [pool]"});
+  EXPECT_EQ(problems_in("[[pool]]\nmax_idle = 3\n"),
+            Lines{"1: pool must hold tables, [pool.NAME]; found an array"});
+}
+
+TEST_F(ConfigMessage, PoolNames) {
+  const std::string text = "endpoints = [\"tcp://h:1\"]\n";
+  EXPECT_EQ(problems_in("[pool.\"a.b_c-9\"]\n" + text), Lines{});
+  EXPECT_EQ(problems_in("[pool." + std::string(64, 'x') + "]\n" + text), Lines{});
+  EXPECT_EQ(problems_in("[pool.Redis]\n" + text),
+            Lines{"1: pool name \"Redis\" must be 1 to 64 of the characters a-z, 0-9, '.', '_', "
+                  "'-'"});
+  EXPECT_EQ(problems_in("[pool.\"\"]\n" + text).size(), 1u);
+  EXPECT_EQ(problems_in("[pool.\"a\\n\"]\n" + text).size(), 1u);
+  EXPECT_EQ(problems_in("[pool." + std::string(65, 'x') + "]\n" + text).size(), 1u);
+}
+
+TEST_F(ConfigMessage, ANameWithDotsNeedsQuotes) {
+  EXPECT_EQ(problems_with("[pool.redis.eu]"),
+            Lines{"unknown setting \"eu\" in [pool.redis]; a pool name with dots stands in quotes: "
+                  "[pool.\"redis.eu\"]"});
+}
+
+TEST_F(ConfigMessage, AWrongTypeSaysWhatWouldBeRight) {
+  EXPECT_EQ(problems_with("max_idle = \"lots\""),
+            Lines{"max_idle must be a whole number of connections, or \"unlimited\" or \"none\"; "
+                  "found \"lots\""});
+  EXPECT_EQ(problems_with("max_idle = -2"),
+            Lines{"max_idle must be a whole number of connections, or \"unlimited\" or \"none\"; "
+                  "found -2"});
+  EXPECT_EQ(problems_with("max_connections = \"none\""),
+            Lines{"max_connections must be a whole number of connections, or \"unlimited\"; found "
+                  "\"none\""});
+  EXPECT_EQ(problems_with("max_connections = 2.0"),
+            Lines{"max_connections must be a whole number of connections, or \"unlimited\"; found "
+                  "a number with a fraction"});
+  EXPECT_EQ(problems_with("idle_timeout = 600"),
+            Lines{"idle_timeout must be a duration with its unit, such as \"250ms\" or \"10m\", or "
+                  "\"never\"; found 600"});
+  EXPECT_EQ(problems_with("dial_timeout = \"5\""),
+            Lines{"dial_timeout must be a duration with its unit, such as \"250ms\" or \"10m\"; "
+                  "found \"5\""});
+  EXPECT_EQ(problems_with("fail_fast = \"yes\""),
+            Lines{"fail_fast must be true or false, without quotes; found \"yes\""});
+  EXPECT_EQ(problems_with("idle_order = 2026-01-01"),
+            Lines{"idle_order must be \"lifo\" or \"fifo\"; found a date or time"});
+  EXPECT_EQ(problems_with("protocol = []"), Lines{"protocol must be \"raw\"; found an array"});
+}
+
+TEST_F(ConfigMessage, AValueOutOfBoundsNamesThem) {
+  EXPECT_EQ(problems_with("max_connections = 1000001"),
+            Lines{"max_connections must be at most 1000000 connections; found 1000001"});
+  EXPECT_EQ(problems_with("max_waiters = 0"),
+            Lines{"max_waiters must be a whole number of requests from 1 to 1000000; found 0"});
+  EXPECT_EQ(problems_with("acquire_timeout = \"0s\""),
+            Lines{"acquire_timeout must be from 1ms to 1d; found \"0s\""});
+  EXPECT_EQ(problems_with("acquire_timeout = \"999us\""),
+            Lines{"acquire_timeout must be from 1ms to 1d; found \"999us\""});
+  EXPECT_EQ(problems_with("idle_timeout = \"366d\""),
+            Lines{"idle_timeout must be from 1ms to 365d, or \"never\"; found \"366d\""});
+  EXPECT_EQ(problems_in("[daemon]\ndrain_timeout = \"25h\"\nfd_reserve = 3\n"),
+            (Lines{"2: drain_timeout must be from 1ms to 1d, or \"0s\"; found \"25h\"",
+                   "3: fd_reserve must be a whole number of descriptors from 16 to 1000000; found "
+                   "3"}));
+}
+
+TEST_F(ConfigMessage, TheLeaseSocket) {
+  EXPECT_EQ(problems_in("[daemon]\nlease_socket = \"lease.sock\"\nlease_socket_mode = 666\n"),
+            (Lines{"2: lease_socket must be the absolute path of a socket; found \"lease.sock\"",
+                   "3: lease_socket_mode must be octal permission bits in quotes, such as "
+                   "\"0660\"; found 666"}));
+  EXPECT_EQ(problems_in("[daemon]\nlease_socket = \"/" + std::string(107, 'x') + "\"\n"),
+            Lines{"2: lease_socket must be at most 107 bytes long; found \"/" +
+                  std::string(79, 'x') + "…\""});
+  EXPECT_EQ(problems_in("[daemon]\nlease_socket = \"/" + std::string(106, 'x') + "\"\n"), Lines{});
+}
+
+TEST_F(ConfigMessage, Endpoints) {
+  const auto problems = [&](const std::string& endpoints) {
+    return problems_in("[pool.a]\nendpoints = " + endpoints + "\n");
+  };
+  EXPECT_EQ(problems("\"tcp://h:1\""),
+            Lines{"2: endpoints must be an array of strings, such as [\"tcp://127.0.0.1:6379\"]; "
+                  "found \"tcp://h:1\""});
+  EXPECT_EQ(problems("[]"), Lines{"2: endpoints is empty; a pool needs an endpoint to dial"});
+  EXPECT_EQ(problems("[\"tcp://h:1\",\n\"tcp://h:2\"]"),
+            Lines{"3: endpoints has more than one endpoint; several endpoints in a pool come in a "
+                  "later version of berth"});
+  EXPECT_EQ(problems("[\n6379,\n\"tcp://h:0\"]"),
+            (Lines{"3: endpoints must be an array of strings, such as "
+                   "[\"tcp://127.0.0.1:6379\"]; found 6379",
+                   "4: endpoints: \"tcp://h:0\": the port must be a number from 1 to 65535",
+                   "4: endpoints has more than one endpoint; several endpoints in a pool come in a "
+                   "later version of berth"}));
+  EXPECT_EQ(problems("[\"tls://h:1\"]"),
+            Lines{"2: endpoints: \"tls://h:1\": tls:// is not available in this version of berth"});
+  EXPECT_EQ(problems("[\"grpcs://h:1\"]"),
+            Lines{"2: endpoints: \"grpcs://h:1\": grpcs:// is not available in this version of "
+                  "berth"});
+}
+
+TEST_F(ConfigMessage, Users) {
+  EXPECT_EQ(problems_with("allow_users = [\"root\",\n\"no such user\",\n\"*\", 1.5, -1]"),
+            (Lines{"allow_users: unknown user \"no such user\"",
+                   "allow_users has no wildcard; name each user who may lease",
+                   "allow_users must be an array of user names and numeric user ids; found a "
+                   "number with a fraction",
+                   "allow_users must be an array of user names and numeric user ids; found -1"}));
+  EXPECT_EQ(problems_with("allow_users = \"root\""),
+            Lines{"allow_users must be an array of user names and numeric user ids; found "
+                  "\"root\""});
+  // What the C library would take for root, and the id that the kernel takes for no id.
+  EXPECT_EQ(problems_with("allow_users = [\"root\\u0000x\"]"),
+            Lines{"allow_users: unknown user \"root\\u0000x\""});
+  EXPECT_EQ(problems_with("allow_users = [\"4294967295\"]"),
+            Lines{"allow_users: unknown user \"4294967295\""});
+  EXPECT_EQ(problems_with("allow_users = [\"\"]"), Lines{"allow_users: unknown user \"\""});
+}
+
+TEST_F(ConfigMessage, ContradictionsNameBothSettingsAndTheirLines) {
+  EXPECT_EQ(problems_in("[pool.a]\nendpoints = [\"tcp://h:1\"]\nmin_idle = 30\n"),
+            Lines{"3: min_idle = 30 (line 3) is more than max_connections = 20 (default)"});
+  EXPECT_EQ(problems_in("[pool.a]\nmin_idle = 5\nendpoints = [\"tcp://h:1\"]\nmax_idle = 4\n"
+                        "max_connections = 3\n"),
+            (Lines{"4: min_idle = 5 (line 2) is more than max_idle = 4 (line 4)",
+                   "5: min_idle = 5 (line 2) is more than max_connections = 3 (line 5)"}));
+  EXPECT_EQ(problems_with("min_idle = 1\nmax_idle = \"none\""),
+            Lines{"min_idle = 1 (line 3) contradicts max_idle = \"none\" (line 4)"});
+}
+
+TEST_F(ConfigMessage, NoContradictionWhereOneSideIsUnlimitedOrUnknown) {
+  EXPECT_EQ(problems_with("min_idle = 30\nmax_connections = \"unlimited\"\nmax_idle = 0"), Lines{});
+  EXPECT_EQ(problems_with("min_idle = 30\nmax_connections = \"lots\"").size(), 1u);
+  EXPECT_EQ(problems_with("min_idle = 4\nmax_idle = 4\nmax_connections = 4"), Lines{});
+  EXPECT_EQ(problems_with("min_idle = 0\nmax_idle = \"none\""), Lines{});
+}
+
+TEST_F(ConfigMessage, PoolsThatTogetherContradictTheDaemon) {
+  write("pools.d/b.toml", "[pool.b]\nendpoints = [\"tcp://h:1\"]\nmin_idle = 6\n");
+  const std::string pool = "[pool.a]\nendpoints = [\"tcp://h:1\"]\nmin_idle = 5\n";
+  EXPECT_EQ(problems_in(pool + "[daemon]\ntotal_max_idle = 11\n"), Lines{});
+  EXPECT_EQ(problems_in(pool + "[daemon]\ntotal_max_idle = 10\n"),
+            Lines{"5: total_max_idle = 10 (line 5) contradicts min_idle of the pools, which ask "
+                  "for 11 connections together"});
+  EXPECT_EQ(problems_in(pool + "[daemon]\ntotal_max_idle = \"none\"\n").size(), 1u);
+}
+
+TEST_F(ConfigMessage, AValueWithoutItsQuotesIsGuessed) {
+  for (const char* line : {"idle_timeout = 10m", "protocol = raw", "dial_timeout = 1.5s"}) {
+    const Lines problems = problems_with(line);
+    ASSERT_EQ(problems.size(), 1u);
+    EXPECT_TRUE(problems[0].starts_with("not valid TOML: ")) << problems[0];
+    EXPECT_TRUE(problems[0].ends_with("; durations and words stand in quotes, as \"10m\""))
+        << problems[0];
+  }
+  const Lines others = problems_with("min_idle = 1\nmin_idle = 2");
+  ASSERT_EQ(others.size(), 1u);
+  EXPECT_EQ(others[0].find("quotes"), others[0].npos) << others[0];
+}
+
+}  // namespace
+}  // namespace berth::config

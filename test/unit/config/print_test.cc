@@ -1,0 +1,110 @@
+#include "config/print.h"
+
+#include "config/catalogue.h"
+#include "unit/config/config_test.h"
+
+namespace berth::config {
+namespace {
+
+class ConfigPrint : public ConfigTest {
+ protected:
+  // Loads what was printed, by itself.
+  Settings reloaded(const Settings& settings) {
+    const Loaded loaded = load_main(print(settings));
+    EXPECT_EQ(lines(loaded.problems), Lines{});
+    return loaded.settings;
+  }
+};
+
+TEST_F(ConfigPrint, ShowsEverySettingWithItsUnit) {
+  Settings settings;
+  settings.pools.push_back({.key = "redis",
+                            .endpoints = {{Endpoint::Kind::tcp, "::1", 6379, ""}},
+                            .allow_uids = {0, 4000000000}});
+  EXPECT_EQ(print(settings), R"([daemon]
+lease_socket = "/run/berth/lease.sock"
+lease_socket_mode = "0666"
+fd_reserve = 64
+total_max_idle = "unlimited"
+max_sessions = 4096
+max_sessions_per_user = 1024
+drain_timeout = "30s"
+log_level = "info"
+
+[pool.redis]
+protocol = "raw"
+endpoints = ["tcp://[::1]:6379"]
+allow_users = [0, 4000000000]  # root, 4000000000
+share = "user"
+sandbox = "relay"
+max_connections = 20
+max_idle = "unlimited"
+min_idle = 0
+idle_order = "lifo"
+max_waiters = 1000
+max_uses = "unlimited"
+idle_timeout = "10m"
+max_lifetime = "30m"
+acquire_timeout = "5s"
+dial_timeout = "5s"
+reset_timeout = "1s"
+fail_fast = true
+)");
+}
+
+TEST_F(ConfigPrint, TheDefaultsReloadAsThemselves) {
+  EXPECT_EQ(reloaded(default_settings(options_)), default_settings(options_));
+  options_.user = true;
+  options_.own_uid = 1000;
+  options_.runtime_dir = "/run/user/1000/berth";
+  EXPECT_EQ(reloaded(default_settings(options_)), default_settings(options_));
+}
+
+TEST_F(ConfigPrint, ALoadedConfigurationReloadsAsItself) {
+  const Loaded loaded = load_main(R"(
+[daemon]
+lease_socket = "/tmp/a \"quoted\" \\ name\n.sock"
+lease_socket_mode = "0600"
+fd_reserve = 16
+total_max_idle = 77
+max_sessions = 1
+max_sessions_per_user = 2
+drain_timeout = "0s"
+log_level = "trace"
+
+[pool."with.dots"]
+endpoints = ["unix:///tmp/a%20b \"c\""]
+allow_users = ["root", 1]
+share = "socket"
+sandbox = "pinned"
+max_connections = "unlimited"
+max_idle = "none"
+idle_order = "fifo"
+max_waiters = 1
+max_uses = 1
+idle_timeout = "never"
+max_lifetime = "1500us"
+acquire_timeout = "23h"
+dial_timeout = "90s"
+reset_timeout = "1ms"
+fail_fast = false
+
+[pool.0]
+endpoints = ["unix://@abstract"]
+min_idle = 1
+)");
+  EXPECT_EQ(lines(loaded.problems), Lines{});
+  EXPECT_EQ(reloaded(loaded.settings), loaded.settings);
+}
+
+TEST_F(ConfigPrint, WithUserAnEmptyListOfUsersStaysEmpty) {
+  options_.user = true;
+  options_.own_uid = 1000;
+  const Loaded loaded = load_main(
+      "[pool.a]\nendpoints = [\"tcp://h:1\"]\nallow_users = []\n[pool.b]\nendpoints = "
+      "[\"tcp://h:1\"]\n");
+  EXPECT_EQ(reloaded(loaded.settings), loaded.settings);
+}
+
+}  // namespace
+}  // namespace berth::config
