@@ -1,0 +1,119 @@
+#include "net/listen.h"
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "absl/status/status.h"
+#include "net/errno_status.h"
+
+namespace berth::net {
+namespace {
+
+std::string attempt(const std::string& path) {
+  return "listen on " + path;
+}
+
+sockaddr_un address_of(const std::string& path) {
+  sockaddr_un out{};
+  out.sun_family = AF_UNIX;
+  std::memcpy(out.sun_path, path.data(), path.size());
+  return out;
+}
+
+absl::Status check_length(const std::string& path) {
+  if (path.empty()) return absl::InvalidArgumentError("listen: the socket's path is empty");
+  if (path.size() < sizeof(sockaddr_un::sun_path)) return absl::OkStatus();
+  return absl::InvalidArgumentError(attempt(path) + ": the path has " +
+                                    std::to_string(path.size()) +
+                                    " bytes, a socket's may have 107");
+}
+
+UniqueFd open_socket() {
+  return UniqueFd(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+}
+
+template <class Call>
+int with_address(Call call, int fd, const std::string& path) {
+  const sockaddr_un address = address_of(path);
+  return call(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 ? 0 : errno;
+}
+
+bool is_socket(const std::string& path) {
+  struct stat info;
+  return lstat(path.c_str(), &info) == 0 && S_ISSOCK(info.st_mode);
+}
+
+// Only a refused connection proves that nobody serves the file: a full backlog, another socket
+// type or a missing permission mean that somebody may.
+absl::Status remove_stale(const std::string& path) {
+  if (!is_socket(path)) {
+    return absl::AlreadyExistsError(attempt(path) + ": a file that is not a socket is there");
+  }
+  const UniqueFd probe = open_socket();
+  if (!probe.valid()) return errno_status(errno, attempt(path));
+  const int error = with_address(connect, probe.get(), path);
+  if (error == ENOENT) return absl::OkStatus();
+  if (error != ECONNREFUSED) {
+    return absl::AlreadyExistsError(attempt(path) + ": another process serves this socket");
+  }
+  unlink(path.c_str());
+  return absl::OkStatus();
+}
+
+absl::Status bind_error(int error_number, const std::string& path) {
+  if (error_number == ENOENT) {
+    return absl::NotFoundError(attempt(path) + ": its folder does not exist");
+  }
+  return errno_status(error_number, attempt(path));
+}
+
+absl::Status bind_path(int fd, const std::string& path) {
+  int error = with_address(bind, fd, path);
+  if (error == EADDRINUSE) {
+    if (absl::Status status = remove_stale(path); !status.ok()) return status;
+    error = with_address(bind, fd, path);
+  }
+  return error == 0 ? absl::OkStatus() : bind_error(error, path);
+}
+
+}  // namespace
+
+absl::StatusOr<UniqueFd> listen_seqpacket(const std::string& path, mode_t mode, int backlog) {
+  if (absl::Status status = check_length(path); !status.ok()) return status;
+  UniqueFd fd = open_socket();
+  if (!fd.valid()) return errno_status(errno, attempt(path));
+  if (absl::Status status = bind_path(fd.get(), path); !status.ok()) return status;
+  // Nobody can connect before listen(), whatever mode the umask gave the file.
+  if (chmod(path.c_str(), mode) != 0 || listen(fd.get(), backlog) != 0) {
+    absl::Status status = errno_status(errno, attempt(path));
+    unlink_socket(path);
+    return status;
+  }
+  return fd;
+}
+
+void unlink_socket(const std::string& path) {
+  if (is_socket(path)) unlink(path.c_str());
+}
+
+Accepted accept_session(int listener) {
+  UniqueFd fd(accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  if (fd.valid()) return {Accepted::session, std::move(fd)};
+  switch (errno) {
+    case EAGAIN:
+    case EINTR:
+    case ECONNABORTED: return {Accepted::nothing, UniqueFd()};
+    case EMFILE:
+    case ENFILE:
+    case ENOBUFS:
+    case ENOMEM: return {Accepted::out_of_fds, UniqueFd()};
+    default: return {Accepted::failed, UniqueFd(), errno};
+  }
+}
+
+}  // namespace berth::net

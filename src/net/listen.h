@@ -1,0 +1,36 @@
+// Lease sockets: listening SOCK_SEQPACKET sockets in the file system, and what they accept.
+//
+// Loop thread. Sources: unix(7), bind(2), accept(2).
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "base/unique_fd.h"
+
+namespace berth::net {
+
+// Nonblocking, close-on-exec. A socket file that nobody serves any more is replaced; any other
+// file, and one that a live process serves, is left alone and an error. Nobody can connect before
+// the file has exactly `mode`, whatever the umask.
+absl::StatusOr<UniqueFd> listen_seqpacket(const std::string& path, mode_t mode, int backlog);
+
+// Removes the file if it is a socket. Not an error if it is gone.
+void unlink_socket(const std::string& path);
+
+struct Accepted {
+  enum Kind {
+    session,     // `fd`, nonblocking and close-on-exec
+    nothing,     // nobody waits, or who waited has gone
+    out_of_fds,  // no fd or memory: whoever waits stays in the backlog; stop polling
+    failed,      // the listener is broken: `error_number`
+  } kind;
+  UniqueFd fd;
+  int error_number = 0;
+};
+
+Accepted accept_session(int listener);
+
+}  // namespace berth::net
