@@ -1,0 +1,191 @@
+// berth exec: CMD with a leased connection.
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+#include <cstdio>
+#include <cstring>
+#include <string>
+
+#include "cli/child.h"
+#include "cli/key_options.h"
+
+namespace berth::cli {
+namespace {
+
+struct ExecOptions {
+  const char* key = nullptr;
+  int fd = 3;
+  bool stdio = false;
+  const char* env = nullptr;
+  bool give_back = false;
+  int64_t timeout_ms = -1;
+  char** cmd = nullptr;
+  std::string program;  // where cmd[0] is
+};
+
+bool is(const char* word, const char* name) {
+  return std::strcmp(word, name) == 0;
+}
+
+// An exit code if the option is wrong.
+std::optional<int> take_option(const Command& self, const char* option, Words& words,
+                               ExecOptions& out) {
+  if (is(option, "--timeout")) {
+    return take_timeout(self, words, out.timeout_ms) ? std::nullopt : std::optional(kUsage);
+  }
+  if (is(option, "--fd")) {
+    const char* value = words.value();
+    const auto number = value != nullptr ? parse_number(value, 0, INT_MAX) : std::nullopt;
+    if (!number || *number == STDERR_FILENO) {
+      return usage_error(self, "--fd needs the number of a descriptor other than 2");
+    }
+    out.fd = *number;
+    return std::nullopt;
+  }
+  if (is(option, "--env")) {
+    out.env = words.value();
+    const bool good =
+        out.env != nullptr && *out.env != '\0' && std::strchr(out.env, '=') == nullptr;
+    return good ? std::nullopt : std::optional(usage_error(self, "--env needs a variable's name"));
+  }
+  if (!is(option, "--stdio") && !is(option, "--return")) {
+    return usage_error(self, "unknown option %s", option);
+  }
+  if (words.has_value()) return usage_error(self, "%s takes no value", option);
+  (is(option, "--stdio") ? out.stdio : out.give_back) = true;
+  return std::nullopt;
+}
+
+// KEY and options in any order; CMD begins after "--" or with the second argument.
+std::optional<int> parse(const Command& self, Globals& globals, Words& words, ExecOptions& out) {
+  while (words.more()) {
+    if (words.end_of_options()) break;
+    const char* option = words.option();
+    if (option == nullptr) {
+      if (out.key != nullptr) break;
+      out.key = words.next();
+      continue;
+    }
+    int exit_code = 0;
+    const Taken taken = take_common(self, option, globals, words, exit_code);
+    if (taken == Taken::over) return exit_code;
+    if (taken == Taken::yes) continue;
+    if (const auto wrong = take_option(self, option, words, out)) return wrong;
+  }
+  if (out.key == nullptr) return usage_error(self, "which KEY?");
+  if (!words.more()) return usage_error(self, "which CMD?");
+  out.cmd = words.rest();
+  return std::nullopt;
+}
+
+// Makes `fd` appear as `number`, for the program to come. 0 or an errno.
+int put_at(int fd, int number) {
+  if (fd == number) return ::fcntl(fd, F_SETFD, 0) < 0 ? errno : 0;
+  return ::dup2(fd, number) < 0 ? errno : 0;
+}
+
+int place(int fd, const ExecOptions& options) {
+  if (!options.stdio) return put_at(fd, options.fd);
+  const int error = put_at(fd, STDOUT_FILENO);
+  return error != 0 ? error : put_at(fd, STDIN_FILENO);
+}
+
+int set_environment(const ExecOptions& options) {
+  if (options.env == nullptr) return 0;
+  const std::string number = std::to_string(options.stdio ? STDIN_FILENO : options.fd);
+  return ::setenv(options.env, number.c_str(), 1) != 0 ? errno : 0;
+}
+
+int cannot_run(const char* cmd, int error) {
+  std::fprintf(stderr, "berth: cannot run %s: %s\n", cmd, std::strerror(error));
+  return error == ENOENT ? kNotFound : kNotExecutable;
+}
+
+// Becomes CMD. Gives an exit code if that fails.
+int become(int fd, const ExecOptions& options) {
+  int error = place(fd, options);
+  if (error == 0) error = set_environment(options);
+  if (error != 0) return fail("cannot hand the connection over", error);
+  ::execvp(options.program.c_str(), options.cmd);
+  return cannot_run(options.cmd[0], errno);
+}
+
+// A copy of the session that CMD inherits, out of the way of the connection's number.
+int keep_session_open(berth_session* session, const ExecOptions& options) {
+  constexpr int kOutOfTheWay = 10;  // shells let users redirect 0 to 9
+  const int lowest =
+      options.fd >= kOutOfTheWay && options.fd < INT_MAX ? options.fd + 1 : kOutOfTheWay;
+  const int fd = berth_session_fd(session);
+  if (::fcntl(fd, F_DUPFD, lowest) >= 0) return 0;
+  // --fd is near the limit: any number below it will do.
+  const int below = ::fcntl(fd, F_DUPFD, 3);
+  return below < 0 ? errno : below == options.fd ? EMFILE : 0;
+}
+
+int run_and_return(berth_session* session, berth_grant& grant, const ExecOptions& options) {
+  Child child;
+  if (!child.fork()) return fail("cannot fork", errno);
+  if (child.is_child()) ::_exit(become(grant.fd, options));
+  const int status = child.wait();
+  const berth_outcome outcome = exited_with_0(status) ? BERTH_REUSE : BERTH_DISCARD;
+  if (berth_release(session, &grant, outcome) < 0) fail();  // CMD's result counts, not this
+  return exit_as(status);
+}
+
+bool is_program(const std::string& path) {
+  struct stat kind {};
+  if (::stat(path.c_str(), &kind) != 0) return false;
+  if (S_ISREG(kind.st_mode) && ::access(path.c_str(), X_OK) == 0) return true;
+  errno = EACCES;
+  return false;
+}
+
+// Where execvp(3) would find `cmd`, looked up before the lease: a program that is not there should
+// not cost a connection. "" with errno set if it is nowhere.
+std::string find_program(const char* cmd) {
+  const char* path = ::getenv("PATH");
+  if (std::strchr(cmd, '/') != nullptr) return is_program(cmd) ? cmd : "";
+  if (path == nullptr) return cmd;  // execvp(3) has its own default
+  int error = ENOENT;
+  for (const char* begin = path;;) {
+    const size_t size = std::strcspn(begin, ":");
+    std::string program = size == 0 ? std::string(".") : std::string(begin, size);
+    program.append("/").append(cmd);
+    if (is_program(program)) return program;
+    if (errno == EACCES) error = EACCES;
+    if (begin[size] == '\0') break;
+    begin += size + 1;
+  }
+  errno = error;
+  return "";
+}
+
+std::string session_name(const char* cmd) {
+  const char* slash = std::strrchr(cmd, '/');
+  return std::string("berth exec ") + (slash != nullptr ? slash + 1 : cmd);
+}
+
+}  // namespace
+
+int run_exec(const Command& self, Globals globals, Words words) {
+  ExecOptions options;
+  if (const auto over = parse(self, globals, words, options)) return *over;
+  options.program = find_program(options.cmd[0]);
+  if (options.program.empty()) return cannot_run(options.cmd[0], errno);
+  const SessionPtr session = open_session(globals, session_name(options.cmd[0]).c_str());
+  if (session == nullptr) return fail();
+  berth_grant grant;
+  if (!lease(session.get(), options.key, options.timeout_ms, grant)) return fail();
+  if (options.give_back) return run_and_return(session.get(), grant, options);
+  if (const int error = keep_session_open(session.get(), options); error != 0) {
+    return fail("cannot keep the session open", error);
+  }
+  return become(grant.fd, options);
+}
+
+}  // namespace berth::cli
