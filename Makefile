@@ -139,7 +139,7 @@ $(call objs,$(unit)): $(protos:%=$(BUILD)/gen/%.pb.h)
 $(BUILD)/bin/berthd: $(call objs,$(core) src/daemon/main.cc)
 	$(call run,LINK) $(link) -o $@ $(inputs) $(BUILD_LIBS)
 
-$(BUILD)/bin/berth: $(call objs,$(cli) $(client))
+$(BUILD)/bin/berth: $(call objs,$(cli) $(client) src/base/nearest.cc)
 	$(call run,LINK) $(link) $(static_runtime) -o $@ $(inputs)
 
 $(BUILD)/lib/libberth.a: $(call objs,$(client))

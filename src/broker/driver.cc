@@ -150,11 +150,13 @@ void PoolDriver::try_hand_over(const pool::Grant& grant) {
     to->refused(grant.ticket.request_id, {Code::kRevoked, "", {}, {}});
     return;
   }
+  const bool same_user = depot_.pool(grant.pool).policy().share == pool::Share::user;
+  const net::Heir heir = same_user ? net::Heir::same_user : net::Heir::other_user;
   Fds fds;
   for (const pool::Granted& granted : grant.leases) {
     Upstream* upstream = upstreams_.find(granted.connection);
     BERTH_CHECK(upstream != nullptr, "a granted connection has a socket");
-    if (const auto fault = prepare(*upstream, granted)) {
+    if (const auto fault = prepare(*upstream, granted, heir)) {
       depot_.take_back(loop_.now(), grant, granted.connection, *fault, actions_);
       return;
     }
@@ -176,15 +178,15 @@ bool PoolDriver::all_live(const pool::Grant& grant) const {
 }
 
 // The check before each grant (DESIGN section 4, points 1 to 3). Says what is wrong, if anything.
-std::optional<CloseReason> PoolDriver::prepare(Upstream& upstream, const pool::Granted& granted) {
+std::optional<CloseReason> PoolDriver::prepare(Upstream& upstream, const pool::Granted& granted,
+                                               net::Heir heir) {
   const int fd = upstream.fd.get();
-  const net::Peek peek = net::peek(fd);
-  if (peek == net::Peek::closed) return CloseReason::dead;
-  if (peek == net::Peek::has_data) {
-    if (!granted.fresh) return CloseReason::dirty;
-    if (!net::still_open(fd)) return CloseReason::dead;
+  if (granted.fresh) {
+    if (!net::still_open(fd)) return CloseReason::dead;  // unread bytes may be a greeting
+  } else if (const net::Peek peek = net::peek(fd); peek != net::Peek::clean) {
+    return peek == net::Peek::has_data ? CloseReason::dirty : CloseReason::dead;
   }
-  if (granted.new_session && !net::restore_options(fd, upstream.peer, upstream.options)) {
+  if (granted.new_session && !net::restore_options(fd, upstream.peer, upstream.options, heir)) {
     return CloseReason::dirty;
   }
   net::make_blocking(fd);

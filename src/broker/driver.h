@@ -91,7 +91,8 @@ class PoolDriver {
 
   void try_hand_over(const pool::Grant& grant);
   bool all_live(const pool::Grant& grant) const;
-  std::optional<CloseReason> prepare(Upstream& upstream, const pool::Granted& granted);
+  std::optional<CloseReason> prepare(Upstream& upstream, const pool::Granted& granted,
+                                     net::Heir heir);
   void dialed(ConnectionId id, absl::StatusOr<Dialed> result);
   void inspect(ConnectionId id, Duration next_wait);
   void inspect_settling();

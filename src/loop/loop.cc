@@ -32,8 +32,17 @@ Loop::Loop() : loop_(std::make_unique<uv_loop_s>()) {
 
 Loop::~Loop() {
   handles_.reset();
-  uv_run(loop_.get(), UV_RUN_DEFAULT);  // lets closed handles and running work end
-  must(uv_loop_close(loop_.get()), "every handle is closed before its loop");
+  while (uv_run(loop_.get(), UV_RUN_NOWAIT) != 0 && !only_work_is_left()) {
+  }
+  // Work that still runs (a name look-up that hangs) keeps its loop; the process is about to end.
+  if (uv_loop_close(loop_.get()) == UV_EBUSY) (void)loop_.release();
+}
+
+bool Loop::only_work_is_left() const {
+  bool handles = false;
+  uv_walk(
+      loop_.get(), [](uv_handle_t*, void* found) { *static_cast<bool*>(found) = true; }, &handles);
+  return !handles;
 }
 
 void Loop::run() { uv_run(loop_.get(), UV_RUN_DEFAULT); }

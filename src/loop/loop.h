@@ -41,6 +41,8 @@ class Loop {
  private:
   struct Handles;
 
+  bool only_work_is_left() const;
+
   std::unique_ptr<uv_loop_s> loop_;
   std::unique_ptr<Handles> handles_;
 };

@@ -1,5 +1,5 @@
 // Backoff: when an endpoint may be dialled again after it failed (rule 10): 100 ms × 1.6 ± 20 %,
-// up to 10 s.
+// never more than 10 s.
 #pragma once
 
 #include <algorithm>
@@ -18,14 +18,14 @@ class Backoff {
   static constexpr double kJitter = 0.2;
 
   // A dial that was started at `started` has failed. Dials that ran side by side count once: only
-  // one started after the last failure makes the wait longer.
+  // one started after the last failure that counted makes the wait longer.
   void fail(TimePoint now, TimePoint started, Random& random) {
     ++failures_;
-    if (failures_ > 1 && started < failed_at_) return;
+    if (failures_ > 1 && started <= failed_at_) return;
     failed_at_ = now;
     const double jitter = 1 - kJitter + 2 * kJitter * random.unit();
     ready_at_ = after(now, std::chrono::duration_cast<Duration>(wait_ * jitter));
-    wait_ = std::min(kMost, std::chrono::duration_cast<Duration>(wait_ * kFactor));
+    wait_ = std::min(kLongest, std::chrono::duration_cast<Duration>(wait_ * kFactor));
   }
   void succeed() { *this = Backoff(); }
 
@@ -36,6 +36,9 @@ class Backoff {
   bool waits(TimePoint now) const { return failures_ > 0 && now < ready_at_; }
 
  private:
+  static constexpr Duration kLongest =
+      std::chrono::duration_cast<Duration>(kMost / (1 + kJitter));
+
   uint64_t failures_ = 0;
   Duration wait_ = kFirst;
   TimePoint failed_at_{};

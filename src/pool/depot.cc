@@ -22,7 +22,11 @@ PoolId Depot::add_pool(TimePoint now, PoolPolicy policy, Actions& actions) {
   const bool added = by_key_.try_emplace(policy.key, id).second;
   BERTH_CHECK(added, "a key has one pool");
   pools_[id] = std::make_unique<Pool>(id, std::move(policy), shared_);
-  pools_[id]->open(now, actions);
+  if (stopping_) {
+    pools_[id]->stop(now, actions);
+  } else {
+    pools_[id]->open(now, actions);
+  }
   settle(now, actions);
   return id;
 }
@@ -34,8 +38,12 @@ PoolId Depot::add_dynamic_pool(TimePoint now, PoolPolicy policy, Actions& action
 }
 
 bool Depot::forget_empty(TimePoint now) {
-  const auto at = std::find_if(dynamic_.begin(), dynamic_.end(),
-                               [&](PoolId id) { return pools_[id]->empty(now); });
+  auto at = dynamic_.end();
+  for (auto it = dynamic_.begin(); it != dynamic_.end(); ++it) {
+    const Pool& pool = *pools_[*it];
+    if (!pool.empty(now)) continue;
+    if (at == dynamic_.end() || pool.last_arrival() < pools_[*at]->last_arrival()) at = it;
+  }
   if (at == dynamic_.end()) return false;
   by_key_.erase(pools_[*at]->policy().key);
   pools_[*at].reset();
@@ -71,13 +79,17 @@ SessionId Depot::open_session(const SessionInfo& info) {
 void Depot::end_session(TimePoint now, SessionId id, Actions& actions) {
   Session* session = sessions_.find(id);
   if (session == nullptr) return;
+  // All of it ends before anybody is served, lest it be granted something at its end.
+  absl::InlinedVector<PoolId, 4> left;
   while (Waiter* waiter = session->waiters.front()) {
-    pools_[waiter->pool]->abandon(now, *waiter, actions);
+    if (left.empty() || left.back() != waiter->pool) left.push_back(waiter->pool);
+    pools_[waiter->pool]->abandon(now, *waiter);
   }
   while (Lease* lease = session->leases.front()) {
     pool_of(*lease->connection).end_lease(now, *lease, CloseReason::session_end, actions);
   }
   sessions_.free(id);
+  for (const PoolId pool : left) pools_[pool]->wake(now, actions);
   settle(now, actions);
 }
 
@@ -101,7 +113,9 @@ std::optional<Refusal> Depot::refusal_of_access(const Session& session, const Po
 
 void Depot::request(TimePoint now, SessionId id, PoolId pool_id, const Request& request,
                     Actions& actions) {
-  Session& session = sessions_[id];
+  Session* const found = sessions_.find(id);
+  if (found == nullptr) return;
+  Session& session = *found;
   Pool& pool = *pools_[pool_id];
   std::optional<Refusal> refusal = refusal_of_access(session, pool);
   if (!refusal && session.leases.size() + request.count > kMaxLeasesPerSession) {
@@ -196,9 +210,8 @@ void Depot::closed(TimePoint now, ConnectionId id, Actions& actions) {
 
 Depot::Renewed Depot::renew(TimePoint now, PoolId id, Actions& actions) {
   Pool& pool = *pools_[id];
-  const size_t closed = pool.count(State::idle);
+  const size_t closed = pool.renew(now, actions);
   const size_t marked = pool.count(State::leased) + pool.count(State::resetting);
-  pool.renew(now, actions);
   settle(now, actions);
   return {closed, marked};
 }
@@ -206,7 +219,16 @@ Depot::Renewed Depot::renew(TimePoint now, PoolId id, Actions& actions) {
 void Depot::shut_down(TimePoint now, Duration timeout, Actions& actions) {
   const bool again = std::exchange(stopping_, true);
   pools_.for_each([&](PoolId, const auto& pool) { pool->stop(now, actions); });
-  shared_.deadlines.set(drain_, again ? now : after(now, timeout));
+  if (again) {
+    revoke_all(now, actions);
+  } else {
+    shared_.deadlines.set(drain_, after(now, timeout));
+  }
+}
+
+void Depot::revoke_all(TimePoint now, Actions& actions) {
+  pools_.for_each(
+      [&](PoolId, const auto& pool) { pool->revoke_all(now, CloseReason::revoked, actions); });
 }
 
 // --- descriptors of others ---
@@ -236,13 +258,14 @@ void Depot::evict_oldest(TimePoint now, CloseReason reason, Actions& actions) {
 void Depot::settle(TimePoint now, Actions& actions) {
   SlotQueue& slots = shared_.slots;
   while (!slots.empty() && shared_.budget.free() > 0) {
-    pools_[slots.front()]->slot_free(now, actions);
+    pools_[slots.front()]->wake(now, actions);
   }
   while (slots.size() > shared_.closing && !shared_.evictable.empty()) {
     evict_oldest(now, CloseReason::evicted, actions);
   }
+  if (!slots.empty() && shared_.closing == 0) yield_latest(now, actions);
   while (slots.empty() && !shared_.hungry.empty() && shared_.budget.free() > 0) {
-    pools_[*shared_.hungry.begin()]->slot_free(now, actions);
+    pools_[*shared_.hungry.begin()]->wake(now, actions);
   }
   if (settings_.total_max_idle == kUnlimited) return;
   const auto most = static_cast<size_t>(std::max(0, settings_.total_max_idle));
@@ -251,11 +274,22 @@ void Depot::settle(TimePoint now, Actions& actions) {
   }
 }
 
+// Batches of several pools that each hold a part of what the others lack would wait for ever: the
+// one that came last gives way, one slot at a time, to the first that waits for one.
+void Depot::yield_latest(TimePoint now, Actions& actions) {
+  const Waiter* latest = shared_.collectors.back();
+  const uint64_t first = shared_.slots.front_arrival();
+  if (latest == nullptr || latest->ticket.arrival <= first) return;
+  pools_[latest->pool]->yield(now, first, actions);
+}
+
 // --- time ---
 
 void Depot::advance(TimePoint now, Actions& actions) {
-  while (Deadline* due = shared_.deadlines.pop_due(now)) dispatch(now, *due, actions);
-  settle(now, actions);
+  while (next_deadline() <= now) {
+    while (Deadline* due = shared_.deadlines.pop_due(now)) dispatch(now, *due, actions);
+    settle(now, actions);
+  }
 }
 
 void Depot::dispatch(TimePoint now, Deadline& due, Actions& actions) {
@@ -271,10 +305,7 @@ void Depot::dispatch(TimePoint now, Deadline& due, Actions& actions) {
       break;
     }
     case Deadline::Kind::pool: pools_[PoolId::from_value(due.subject)]->due(now, actions); break;
-    case Deadline::Kind::drain:
-      pools_.for_each(
-          [&](PoolId, const auto& pool) { pool->revoke_all(now, CloseReason::revoked, actions); });
-      break;
+    case Deadline::Kind::drain: revoke_all(now, actions); break;
   }
 }
 

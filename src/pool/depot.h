@@ -114,6 +114,8 @@ class Depot {
   // After each event: slots to those who wait for them, evictions, total_max_idle.
   void settle(TimePoint now, Actions& actions);
   void evict_oldest(TimePoint now, CloseReason reason, Actions& actions);
+  void yield_latest(TimePoint now, Actions& actions);
+  void revoke_all(TimePoint now, Actions& actions);
   void dispatch(TimePoint now, Deadline& due, Actions& actions);
 
   DepotSettings settings_;

@@ -13,6 +13,10 @@ void insert_by_age(AnyList& list, Connection& connection) {
   });
 }
 
+bool is_among(Owner owner, const Entitled& owners) {
+  return std::find(owners.begin(), owners.end(), owner) != owners.end();
+}
+
 }  // namespace
 
 void IdleSet::insert(Connection& connection, size_t min_idle) {
@@ -38,6 +42,7 @@ Connection* IdleSet::remove(Connection& connection) {
   }
   connection.kept = false;
   --kept_;
+  if (nobodys_.size() == kept_) return nullptr;
   for (Connection& other : nobodys_) {
     if (other.kept) continue;
     evictable_.remove(other);
@@ -51,10 +56,15 @@ Connection* IdleSet::best(Owner owner, IdleOrder order, const Entitled& earlier)
   const auto end_of = [order](const OwnerList& list) {
     return order == IdleOrder::lifo ? list.back() : list.front();
   };
-  const bool own_taken = std::find(earlier.begin(), earlier.end(), owner) != earlier.end();
-  if (own_taken) return nullptr;
+  if (is_among(owner, earlier)) return nullptr;
   if (const OwnerList* own = find(owner); own != nullptr) return end_of(*own);
   return earlier.empty() ? end_of(nobodys_) : nullptr;
+}
+
+size_t IdleSet::available(Owner owner, const Entitled& earlier) const {
+  if (is_among(owner, earlier)) return 0;
+  const OwnerList* own = find(owner);
+  return (own != nullptr ? own->size() : 0) + (earlier.empty() ? nobodys_.size() : 0);
 }
 
 IdleSet::OwnerList& IdleSet::list_of(Owner owner) {

@@ -35,6 +35,9 @@ class IdleSet {
   // nobody's, so that the ready reserve lasts. nullptr if there is none.
   Connection* best(Owner owner, IdleOrder order, const Entitled& earlier) const;
 
+  // How many best() would find, one after another.
+  size_t available(Owner owner, const Entitled& earlier) const;
+
   size_t kept() const { return kept_; }
 
  private:

@@ -16,7 +16,6 @@ Pool::Pool(PoolId id, PoolPolicy policy, Shared& shared)
 }
 
 Pool::~Pool() {
-  BERTH_CHECK(total_ == 0 && waiters_.empty(), "only an empty pool is removed");
   want_slot(0);
   shared_.hungry.erase(id_);
   shared_.deadlines.clear(deadline_);
@@ -126,7 +125,6 @@ void Pool::dial_failed(TimePoint now, Connection& connection, std::string_view e
                        Actions& actions) {
   note_failure(now, connection, error);
   forget(connection);
-  if (refuses_at_once(now)) refuse_all(now, Code::kUpstreamDown, actions);
   settle(now, actions);
 }
 
@@ -181,7 +179,9 @@ void Pool::inspected(TimePoint now, Connection& connection, bool clean, Actions&
 // --- the end of a connection ---
 
 void Pool::lost(TimePoint now, Connection& connection, CloseReason reason, Actions& actions) {
-  if (connection.state != State::idle) return;
+  const bool collected = connection.state == State::leased && !connection.lease.valid();
+  if (connection.state != State::idle && !collected) return;
+  if (collected) uncollect(connection, *collecting_);
   close(now, connection, reason, actions);
   settle(now, actions);
 }
@@ -198,17 +198,20 @@ void Pool::closed(TimePoint now, Connection& connection, Actions& actions) {
   settle(now, actions);
 }
 
-void Pool::renew(TimePoint now, Actions& actions) {
+void Pool::yield(TimePoint now, uint64_t arrival, Actions& actions) {
+  Connection* connection = yielded_to(arrival);
+  BERTH_CHECK(connection != nullptr, "a later batch has collected something");
+  close(now, *connection, CloseReason::evicted, actions);
+  settle(now, actions);
+}
+
+size_t Pool::renew(TimePoint now, Actions& actions) {
   ++epoch_;
-  for (Waiter& waiter : waiters_) {
-    while (Connection* connection = waiter.collected.front()) {
-      waiter.collected.remove(*connection);
-      ++missing_;
-      close(now, *connection, CloseReason::renewed, actions);
-    }
-  }
+  if (collecting_ != nullptr) put_back(now, *collecting_);
+  const size_t closed = count(State::idle);
   close_all(now, State::idle, CloseReason::renewed, actions);
   settle(now, actions);
+  return closed;
 }
 
 void Pool::stop(TimePoint now, Actions& actions) {
@@ -220,6 +223,7 @@ void Pool::stop(TimePoint now, Actions& actions) {
 }
 
 void Pool::revoke_all(TimePoint now, CloseReason reason, Actions& actions) {
+  if (collecting_ != nullptr) put_back(now, *collecting_);
   while (Connection* connection = list(State::leased).front()) {
     Lease& lease = shared_.leases[connection->lease];
     actions.add(Revoke{lease.session->id, lease.id});
@@ -237,7 +241,6 @@ void Pool::connection_due(TimePoint now, Connection& connection, Actions& action
                    endpoints_[connection.endpoint].name + ": no connection within " +
                        format_duration(policy_.dial_timeout) + " (dial_timeout)");
       close(now, connection, CloseReason::dead, actions);
-      if (refuses_at_once(now)) refuse_all(now, Code::kUpstreamDown, actions);
       break;
     case State::resetting: close(now, connection, CloseReason::dirty, actions); break;
     case State::idle: {
@@ -279,7 +282,8 @@ Why Pool::why(TimePoint now) const {
   const bool dialing = why.dial_failures > 0 || count(State::connecting) > 0;
   why.cause = wants_slot() ? Cause::kNoSlots
               : dialing    ? Cause::kUpstreamDown
-                           : Cause::kExhausted;
+              : at_max()   ? Cause::kExhausted
+                           : Cause::kUnspecified;  // it had no time for a dial
   return why;
 }
 

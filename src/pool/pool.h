@@ -39,6 +39,7 @@ struct Shared {
   Slab<WaiterId, Waiter> waiters;
   uint64_t arrivals = 0;
   absl::btree_set<PoolId> hungry;  // pools that lack slots for their min_idle
+  List<Waiter, &Waiter::collector_link> collectors;  // by arrival; at most one of each pool
   size_t idle = 0;                 // connections in State::idle
   size_t closing = 0;              // connections in State::closing: slots that come back soon
 };
@@ -63,25 +64,29 @@ class Pool {
   void request(TimePoint now, Session& session, const Request& request, Actions& actions);
   // The client withdraws its request: it is refused with CANCELLED.
   void cancel(TimePoint now, Waiter& waiter, Actions& actions);
-  // The request's session has ended: it goes unanswered.
-  void abandon(TimePoint now, Waiter& waiter, Actions& actions);
+  // The request's session has ended: it goes unanswered. Serves nobody; wake() does.
+  void abandon(TimePoint now, Waiter& waiter) { dequeue(now, waiter); }
   void release(TimePoint now, Lease& lease, Outcome outcome, Actions& actions);
   // The session has ended, or the lease is revoked: the connection is closed whatever its state.
   void end_lease(TimePoint now, Lease& lease, CloseReason reason, Actions& actions);
-  // Grants of one message that could not be handed over. `failed` is the connection at fault.
+  // Grants of one message that could not be handed over. `failed` is the connection at fault. The
+  // request waits again, in its old place.
   void take_back(TimePoint now, const Grant& grant, Session& session, ConnectionId failed,
                  CloseReason reason, Actions& actions);
   void dialed(TimePoint now, Connection& connection, Actions& actions);
   void dial_failed(TimePoint now, Connection& connection, std::string_view error, Actions& actions);
   void inspected(TimePoint now, Connection& connection, bool clean, Actions& actions);
-  // An idle connection has become unusable.
+  // An idle or collected connection has become unusable.
   void lost(TimePoint now, Connection& connection, CloseReason reason, Actions& actions);
   void closed(TimePoint now, Connection& connection, Actions& actions);
   // Closes the idle connection for the good of another pool.
   void evict(TimePoint now, Connection& connection, CloseReason reason, Actions& actions);
-  // A slot has come free.
-  void slot_free(TimePoint now, Actions& actions) { settle(now, actions); }
-  void renew(TimePoint now, Actions& actions);
+  // Closes one that a batch has collected for the good of an earlier request of another pool.
+  void yield(TimePoint now, uint64_t arrival, Actions& actions);
+  // A slot has come free, or requests were abandoned.
+  void wake(TimePoint now, Actions& actions) { settle(now, actions); }
+  // Returns how many it closed at once.
+  size_t renew(TimePoint now, Actions& actions);
   // Refuses and closes all but the leases.
   void stop(TimePoint now, Actions& actions);
   void revoke_all(TimePoint now, CloseReason reason, Actions& actions);
@@ -102,6 +107,8 @@ class Pool {
   bool wants_slot() const { return slot_arrival_ != 0; }
   // Nothing to remember: no connection, no waiter, no failure that still counts.
   bool empty(TimePoint now) const;
+  // The arrival of the last request.
+  uint64_t last_arrival() const { return last_arrival_; }
   Why why(TimePoint now) const;
   Owner owner_for(const SessionInfo& info) const;
 
@@ -123,6 +130,7 @@ class Pool {
     size_t closes_left = 0;  // closing, not yet counted for a waiter
     bool may_dial = true;    // false once one could not: a later one may not overtake
     bool batch_waits = false;
+    bool again = false;      // what a refused one had collected may suit an earlier one
     Entitled earlier;        // owners of batches that wait behind the oldest batch
   };
 
@@ -141,12 +149,15 @@ class Pool {
 
   // pool_serve.cc
   void settle(TimePoint now, Actions& actions);
-  void serve(TimePoint now, Actions& actions);
+  // Returns how many dials are under way that no waiter needs.
+  size_t serve(TimePoint now, Actions& actions);
+  Pass serve_all(TimePoint now, Actions& actions);
   void serve_one(TimePoint now, Waiter& waiter, Pass& pass, Actions& actions);
+  void collect_idle(TimePoint now, Waiter& waiter, const Entitled& earlier, Actions& actions);
   void find_capacity(TimePoint now, Waiter& waiter, Pass& pass, Actions& actions);
-  bool make_place(TimePoint now, Pass& pass, Actions& actions);
+  bool make_place(TimePoint now, const Waiter& waiter, Pass& pass, Actions& actions);
   void limit_idle(TimePoint now, Actions& actions);
-  void refill(TimePoint now, Actions& actions);
+  void refill(TimePoint now, size_t spare_dials, Actions& actions);
   void start_dial(TimePoint now, Actions& actions);
   void plan_retry(TimePoint now);
   EndpointState* ready_endpoint(TimePoint now);
@@ -161,7 +172,13 @@ class Pool {
   bool grant_at_once(TimePoint now, Session& session, const Ticket& ticket, Actions& actions);
   Waiter& enqueue(Session& session, const Ticket& ticket, uint32_t count);
   void serve_new(TimePoint now, Waiter& waiter, Actions& actions);
+  Connection* best_idle(TimePoint now, Owner owner, const Entitled& earlier, Actions& actions);
   void collect(TimePoint now, Connection& connection, Waiter& waiter);
+  // The caller moves the connection on.
+  void uncollect(Connection& connection, Waiter& waiter);
+  void put_back(TimePoint now, Waiter& waiter);
+  void set_collecting(Waiter* waiter);
+  Connection* yielded_to(uint64_t arrival);
   void grant(TimePoint now, Waiter& waiter, Actions& actions);
   Granted make_lease(TimePoint now, Session& session, Owner owner, Connection& connection);
   // Takes the waiter out of every container; what it had collected is idle again.
@@ -169,6 +186,7 @@ class Pool {
   void refuse(TimePoint now, Waiter& waiter, Code code, Actions& actions);
   void refuse_all(TimePoint now, Code code, Actions& actions);
   void drop_lease(Lease& lease);
+  static void undo_use(Connection& connection, const Granted& granted);
 
   const PoolId id_;
   PoolPolicy policy_;
@@ -177,11 +195,13 @@ class Pool {
   std::array<StateList, kStates> by_state_;
   IdleSet idle_;
   WaiterQueue waiters_;
+  Waiter* collecting_ = nullptr;  // the batch that holds collected ones, if one does
   Deadline deadline_;           // the next try after a backoff
   size_t total_ = 0;            // every connection until it is closed
   size_t missing_ = 0;          // connections that the waiters lack
   uint64_t epoch_ = 0;          // renew
   uint64_t slot_arrival_ = 0;   // not 0: in shared_.slots under this arrival
+  uint64_t last_arrival_ = 0;
   bool stopping_ = false;
 };
 

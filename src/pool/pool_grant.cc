@@ -7,8 +7,10 @@
 namespace berth::pool {
 
 void Pool::request(TimePoint now, Session& session, const Request& request, Actions& actions) {
-  const Ticket ticket{session.id, request.request_id,          ++shared_.arrivals,
-                      now,        after(now, request.timeout), request.timeout > Duration::zero()};
+  const bool patient = request.timeout > Duration::zero();
+  const Ticket ticket{session.id, request.request_id, ++shared_.arrivals,
+                      now,        patient ? after(now, request.timeout) : now, patient};
+  last_arrival_ = ticket.arrival;
   if (request.count == 1 && grant_at_once(now, session, ticket, actions)) return;
   if (auto refusal = refusal_at_once(now, session, request)) {
     actions.add(Refuse{session.id, request.request_id, std::move(*refusal)});
@@ -21,7 +23,7 @@ void Pool::request(TimePoint now, Session& session, const Request& request, Acti
 bool Pool::grant_at_once(TimePoint now, Session& session, const Ticket& ticket, Actions& actions) {
   if (!waiters_.empty() || stopping_) return false;
   const Owner owner = owner_for(session.info);
-  Connection* best = idle_.best(owner, policy_.idle_order, {});
+  Connection* best = best_idle(now, owner, {}, actions);
   if (best == nullptr) return false;
   move_to(now, *best, State::leased);
   actions.add(Grant{ticket, id_, {make_lease(now, session, owner, *best)}});
@@ -30,17 +32,28 @@ bool Pool::grant_at_once(TimePoint now, Session& session, const Ticket& ticket, 
 }
 
 void Pool::serve_new(TimePoint now, Waiter& waiter, Actions& actions) {
-  const WaiterId id = waiter.id;
-  const bool patient = waiter.ticket.patient;
+  if (!waiter.ticket.patient) {
+    const WaiterId id = waiter.id;
+    serve(now, actions);
+    if (shared_.waiters.find(id) != nullptr) refuse(now, waiter, Code::kTimedOut, actions);
+  }
   settle(now, actions);
-  if (patient || shared_.waiters.find(id) == nullptr) return;
-  refuse(now, waiter, Code::kTimedOut, actions);
-  settle(now, actions);
+}
+
+// On the way it closes what is too old, should the timer be late.
+Connection* Pool::best_idle(TimePoint now, Owner owner, const Entitled& earlier,
+                            Actions& actions) {
+  while (true) {
+    Connection* best = idle_.best(owner, policy_.idle_order, earlier);
+    if (best == nullptr || now < best->expires_at) return best;
+    close(now, *best, CloseReason::age, actions);
+  }
 }
 
 std::optional<Refusal> Pool::refusal_at_once(TimePoint now, const Session& session,
                                              const Request& request) const {
   if (stopping_) return Refusal{Code::kShuttingDown, "", {}, {}};
+  if (request.count == 0) return Refusal{Code::kInvalid, "count is 0", {}, {}};
   if (policy_.max_connections != kUnlimited &&
       request.count > static_cast<uint32_t>(policy_.max_connections)) {
     return Refusal{Code::kInvalid,
@@ -91,11 +104,45 @@ void Pool::collect(TimePoint now, Connection& connection, Waiter& waiter) {
   --missing_;
 }
 
+void Pool::uncollect(Connection& connection, Waiter& waiter) {
+  waiter.collected.remove(connection);
+  ++missing_;
+  if (collecting_ == &waiter && waiter.collected.empty()) set_collecting(nullptr);
+}
+
+void Pool::put_back(TimePoint now, Waiter& waiter) {
+  while (Connection* connection = waiter.collected.front()) {
+    uncollect(*connection, waiter);
+    move_to(now, *connection, State::idle);
+  }
+}
+
+void Pool::set_collecting(Waiter* waiter) {
+  if (collecting_ == waiter) return;
+  if (collecting_ != nullptr) shared_.collectors.remove(*collecting_);
+  collecting_ = waiter;
+  if (waiter == nullptr) return;
+  insert_in_order(shared_.collectors, *waiter, [&](const Waiter& other) {
+    return other.ticket.arrival > waiter->ticket.arrival;
+  });
+}
+
+// One that a batch has collected which came after `arrival`; nullptr if there is none. The caller
+// moves it on.
+Connection* Pool::yielded_to(uint64_t arrival) {
+  if (collecting_ == nullptr || collecting_->ticket.arrival <= arrival) return nullptr;
+  Connection* connection = collecting_->collected.front();
+  uncollect(*connection, *collecting_);
+  return connection;
+}
+
 void Pool::grant(TimePoint now, Waiter& waiter, Actions& actions) {
   Session& session = *waiter.session;
   Grant grant{waiter.ticket, id_, {}};
   while (Connection* connection = waiter.collected.front()) {
     waiter.collected.remove(*connection);
+    list(State::leased).remove(*connection);  // it is leased from now on, not since it was collected
+    list(State::leased).push_back(*connection);
     grant.leases.push_back(make_lease(now, session, waiter.owner, *connection));
   }
   waiter.count = 0;  // it lacks nothing more
@@ -121,11 +168,9 @@ Granted Pool::make_lease(TimePoint now, Session& session, Owner owner, Connectio
 }
 
 void Pool::dequeue(TimePoint now, Waiter& waiter) {
+  put_back(now, waiter);
+  if (collecting_ == &waiter) set_collecting(nullptr);
   missing_ -= waiter.missing();
-  while (Connection* connection = waiter.collected.front()) {
-    waiter.collected.remove(*connection);
-    move_to(now, *connection, State::idle);
-  }
   waiters_.remove(waiter);
   waiter.session->waiters.remove(waiter);
   shared_.deadlines.clear(waiter.deadline);
@@ -149,27 +194,38 @@ void Pool::cancel(TimePoint now, Waiter& waiter, Actions& actions) {
   settle(now, actions);
 }
 
-void Pool::abandon(TimePoint now, Waiter& waiter, Actions& actions) {
-  dequeue(now, waiter);
-  settle(now, actions);
-}
-
 void Pool::take_back(TimePoint now, const Grant& grant, Session& session, ConnectionId failed,
                      CloseReason reason, Actions& actions) {
+  if (collecting_ != nullptr && collecting_->ticket.arrival > grant.ticket.arrival) {
+    put_back(now, *collecting_);
+  }
   Waiter& waiter = enqueue(session, grant.ticket, static_cast<uint32_t>(grant.leases.size()));
   for (const Granted& granted : grant.leases) {
-    Lease& lease = shared_.leases[granted.lease];
-    Connection& connection = *lease.connection;
-    drop_lease(lease);
-    --connection.uses;
+    Lease* lease = shared_.leases.find(granted.lease);
+    if (lease == nullptr) continue;  // revoked meanwhile
+    Connection& connection = *lease->connection;
+    drop_lease(*lease);
+    undo_use(connection, granted);
     if (connection.id == failed) {
       close(now, connection, reason, actions);
+    } else if (const auto unusable = unfit(now, connection)) {
+      close(now, connection, *unusable, actions);
     } else {
-      waiter.collected.push_back(connection);
-      --missing_;
+      move_to(now, connection, State::idle);
     }
   }
-  serve_new(now, waiter, actions);
+  if (stopping_) {
+    refuse(now, waiter, Code::kShuttingDown, actions);
+  } else {
+    serve_new(now, waiter, actions);
+  }
+}
+
+// As if it had not been granted. Whose options it has is not known any more; new_session stays true.
+void Pool::undo_use(Connection& connection, const Granted& granted) {
+  --connection.uses;
+  if (granted.fresh) connection.owner = Owner();
+  if (granted.fresh || granted.new_session) connection.last_session = {};
 }
 
 void Pool::drop_lease(Lease& lease) {

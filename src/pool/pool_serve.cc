@@ -6,43 +6,75 @@
 namespace berth::pool {
 
 void Pool::settle(TimePoint now, Actions& actions) {
-  serve(now, actions);
+  if (!waiters_.empty() && refuses_at_once(now)) refuse_all(now, Code::kUpstreamDown, actions);
+  const size_t spare_dials = serve(now, actions);
   limit_idle(now, actions);
-  refill(now, actions);
+  refill(now, spare_dials, actions);
   plan_retry(now);
 }
 
-void Pool::serve(TimePoint now, Actions& actions) {
+size_t Pool::serve(TimePoint now, Actions& actions) {
+  while (true) {
+    const Pass pass = serve_all(now, actions);
+    if (!pass.again) return pass.dials_left;
+  }
+}
+
+Pool::Pass Pool::serve_all(TimePoint now, Actions& actions) {
   want_slot(0);
   Pass pass;
   pass.dials_left = count(State::connecting);
   pass.closes_left = count(State::closing);
   for (Waiter* waiter = waiters_.front(); waiter != nullptr;) {
-    const bool dials_suffice = count(State::connecting) >= missing_ || !pass.may_dial;
-    if (dials_suffice && list(State::idle).empty()) break;
+    const bool dials_suffice = count(State::connecting) >= missing_;
+    if (list(State::idle).empty() && (dials_suffice || !pass.may_dial)) {
+      if (dials_suffice) pass.dials_left = count(State::connecting) - missing_;
+      break;
+    }
     Waiter* const next = WaiterQueue::next(*waiter);
     serve_one(now, *waiter, pass, actions);
     waiter = next;
   }
+  return pass;
 }
 
 void Pool::serve_one(TimePoint now, Waiter& waiter, Pass& pass, Actions& actions) {
+  if (waiter.ticket.patient && waiter.ticket.until <= now) {  // the timer is late
+    pass.again |= !waiter.collected.empty();
+    refuse(now, waiter, Code::kTimedOut, actions);
+    return;
+  }
   const bool batch = waiter.count > 1;
   if (batch && pass.batch_waits) {  // rule 9: only the oldest batch accumulates
     pass.earlier.push_back(waiter.owner);
     return;
   }
-  while (waiter.missing() > 0) {
-    Connection* best = idle_.best(waiter.owner, policy_.idle_order, pass.earlier);
-    if (best == nullptr) break;
-    collect(now, *best, waiter);
-  }
+  collect_idle(now, waiter, pass.earlier, actions);
   if (waiter.missing() == 0) {
     grant(now, waiter, actions);
     return;
   }
   if (batch) pass.batch_waits = true;
+  if (!waiter.collected.empty()) set_collecting(&waiter);
   find_capacity(now, waiter, pass, actions);
+}
+
+void Pool::collect_idle(TimePoint now, Waiter& waiter, const Entitled& earlier, Actions& actions) {
+  // Too few for one who does not wait: they stay where they are.
+  if (!waiter.ticket.patient && idle_.available(waiter.owner, earlier) < waiter.missing()) return;
+  for (Connection* c = waiter.collected.front(); c != nullptr;) {
+    Connection* const next = decltype(waiter.collected)::next(*c);
+    if (now >= c->expires_at) {
+      uncollect(*c, waiter);
+      close(now, *c, CloseReason::age, actions);
+    }
+    c = next;
+  }
+  while (waiter.missing() > 0) {
+    Connection* best = best_idle(now, waiter.owner, earlier, actions);
+    if (best == nullptr) return;
+    collect(now, *best, waiter);
+  }
 }
 
 // Counts dials and closes under way for this waiter, then starts what is lacking (D, E, F).
@@ -58,7 +90,7 @@ void Pool::find_capacity(TimePoint now, Waiter& waiter, Pass& pass, Actions& act
       return;
     }
     if (at_max()) {
-      pass.may_dial = make_place(now, pass, actions);
+      pass.may_dial = make_place(now, waiter, pass, actions);
       if (!pass.may_dial) return;
       continue;
     }
@@ -71,15 +103,18 @@ void Pool::find_capacity(TimePoint now, Waiter& waiter, Pass& pass, Actions& act
   }
 }
 
-// E: a place under max_connections, from an idle connection that may not go to the waiter.
-bool Pool::make_place(TimePoint now, Pass& pass, Actions& actions) {
+// E: a place under max_connections, from an idle connection that may not go to the waiter, or from
+// what a later batch has collected.
+bool Pool::make_place(TimePoint now, const Waiter& waiter, Pass& pass, Actions& actions) {
   if (pass.closes_left > 0) {
     --pass.closes_left;
     return true;
   }
-  Connection* oldest = list(State::idle).front();
-  if (oldest == nullptr || !pass.earlier.empty()) return false;
-  close(now, *oldest, CloseReason::evicted, actions);
+  if (!pass.earlier.empty()) return false;
+  Connection* place = list(State::idle).front();
+  if (place == nullptr) place = yielded_to(waiter.ticket.arrival);
+  if (place == nullptr) return false;
+  close(now, *place, CloseReason::evicted, actions);
   return true;
 }
 
@@ -113,13 +148,12 @@ void Pool::limit_idle(TimePoint now, Actions& actions) {
 }
 
 // min_idle (rule 7), after everybody who waits; never at the cost of another pool.
-void Pool::refill(TimePoint now, Actions& actions) {
+void Pool::refill(TimePoint now, size_t spare_dials, Actions& actions) {
   if (policy_.min_idle == 0) return;
   shared_.hungry.erase(id_);
   if (stopping_) return;
-  const size_t dials = count(State::connecting);
-  size_t ready = idle_.kept() + (dials > missing_ ? dials - missing_ : 0);
-  for (; ready < static_cast<size_t>(policy_.min_idle); ++ready) {
+  const auto wanted = static_cast<size_t>(policy_.min_idle);
+  for (size_t ready = idle_.kept() + spare_dials; ready < wanted; ++ready) {
     if (at_max() || !can_dial(now)) return;
     if (!shared_.slots.empty() || !shared_.budget.reserve(1)) {
       shared_.hungry.insert(id_);

@@ -96,6 +96,7 @@ struct Waiter {
 
   ListLink<Waiter> queue_link;
   ListLink<Waiter> session_link;
+  ListLink<Waiter> collector_link;  // holds collected ones from one event to the next
 
   uint32_t missing() const { return count - static_cast<uint32_t>(collected.size()); }
 };

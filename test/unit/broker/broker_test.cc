@@ -1,0 +1,375 @@
+// The data plane in one process: real sockets on both sides, the loop driven by the test.
+#include "broker/broker.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "base/limits.h"
+#include "loop/timer.h"
+
+namespace berth::broker {
+namespace {
+
+using namespace std::chrono_literals;
+
+// A server that accepts and says nothing unless told to.
+class Upstream4 {
+ public:
+  Upstream4() : listener_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    address_.sin_family = AF_INET;
+    address_.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    EXPECT_EQ(0, bind(listener_.get(), reinterpret_cast<sockaddr*>(&address_), sizeof address_));
+    EXPECT_EQ(0, listen(listener_.get(), 100));
+    socklen_t length = sizeof address_;
+    getsockname(listener_.get(), reinterpret_cast<sockaddr*>(&address_), &length);
+  }
+  UniqueFd accept() {
+    pollfd ready{listener_.get(), POLLIN, 0};
+    EXPECT_EQ(1, poll(&ready, 1, 5000));
+    return UniqueFd(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  }
+  Endpoint endpoint() const {
+    return {Endpoint::Kind::tcp, "127.0.0.1", ntohs(address_.sin_port), ""};
+  }
+
+ private:
+  UniqueFd listener_;
+  sockaddr_in address_{};
+};
+
+struct Received {
+  wire::ServerFrame frame;
+  std::vector<UniqueFd> fds;
+};
+
+class Client {
+ public:
+  explicit Client(const std::string& path)
+      : fd_(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    path.copy(address.sun_path, sizeof address.sun_path - 1);
+    EXPECT_EQ(0, connect(fd_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address));
+  }
+  bool send(const wire::ClientFrame& frame) {
+    std::string bytes;
+    wire::encode(frame, bytes);
+    return ::send(fd_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
+  }
+  std::optional<Received> receive() {
+    std::vector<char> bytes(kMaxFrameBytes);
+    iovec data{bytes.data(), bytes.size()};
+    alignas(cmsghdr) char control[CMSG_SPACE(kMaxBatch * sizeof(int))];
+    msghdr message{};
+    message.msg_iov = &data;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    const ssize_t got = recvmsg(fd_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (got <= 0) {
+      closed_ = got == 0 || errno != EAGAIN;
+      return std::nullopt;
+    }
+    Received received;
+    if (const cmsghdr* header = CMSG_FIRSTHDR(&message)) {
+      const int* fds = reinterpret_cast<const int*>(CMSG_DATA(header));
+      for (size_t i = 0; i < (header->cmsg_len - CMSG_LEN(0)) / sizeof(int); ++i) {
+        received.fds.emplace_back(fds[i]);
+      }
+    }
+    auto decoded = wire::decode_server_frame({bytes.data(), static_cast<size_t>(got)});
+    EXPECT_TRUE(std::holds_alternative<wire::ServerFrame>(decoded));
+    received.frame = std::get<wire::ServerFrame>(std::move(decoded));
+    return received;
+  }
+  bool closed() const { return closed_; }
+
+ private:
+  UniqueFd fd_;
+  bool closed_ = false;
+};
+
+class BrokerTest : public testing::Test {
+ protected:
+  BrokerTest() {
+    char folder[] = "/tmp/berth-broker-XXXXXX";
+    folder_ = mkdtemp(folder);
+    settings_.daemon.lease_socket = folder_ + "/lease.sock";
+    pool::PoolPolicy& policy = settings_.pools.emplace_back();
+    policy.key = "up";
+    policy.endpoints = {upstream_.endpoint()};
+    policy.allow_uids = {getuid()};
+  }
+  ~BrokerTest() override { std::filesystem::remove_all(folder_); }
+
+  pool::PoolPolicy& policy() { return settings_.pools[0]; }
+  void start(uint32_t fd_limit = 1000) {
+    broker_ = std::make_unique<Broker>(loop_, settings_, fd_limit);
+    const absl::Status opened = broker_->open();
+    ASSERT_TRUE(opened.ok()) << opened.message();
+  }
+  // Runs the loop until `done`, or fails after 10 s.
+  template <class Done>
+  void run_until(Done done) {
+    const TimePoint deadline = loop_.now() + 10s;
+    bool reached = false;
+    loop::Timer poll(loop_, [&] {
+      reached = done();
+      if (reached || loop_.now() >= deadline) return loop_.stop();
+      poll_->arm(loop_.now() + 1ms);
+    });
+    poll_ = &poll;
+    poll.arm(loop_.now());
+    loop_.run();
+    ASSERT_TRUE(reached) << "not reached within 10 s";
+  }
+  // The next frame for `client`.
+  template <class Frame>
+  Frame expect(Client& client, std::vector<UniqueFd>* fds = nullptr) {
+    std::optional<Received> got;
+    run_until([&] { return (got = client.receive()).has_value(); });
+    if (!got || !std::holds_alternative<Frame>(got->frame)) {
+      ADD_FAILURE() << "another frame came, of kind " << (got ? got->frame.index() : 99);
+      return {};
+    }
+    if (fds != nullptr) *fds = std::move(got->fds);
+    return std::get<Frame>(std::move(got->frame));
+  }
+  void greet(Client& client) {
+    EXPECT_TRUE(client.send(wire::Hello{}));
+    expect<wire::Welcome>(client);
+  }
+  wire::Grant lease(Client& client, std::vector<UniqueFd>* fds = nullptr) {
+    EXPECT_TRUE(client.send(wire::LeaseRequest{++request_, "up", 1, {}, ""}));
+    return expect<wire::Grant>(client, fds);
+  }
+  const pool::Pool& pool() const {
+    const pool::Depot& depot = broker_->driver().depot();
+    return depot.pool(*depot.find_pool("up"));
+  }
+
+  Upstream4 upstream_;
+  std::string folder_;
+  config::Settings settings_;
+  loop::Loop loop_;
+  loop::Timer* poll_ = nullptr;
+  std::unique_ptr<Broker> broker_;
+  uint64_t request_ = 0;
+};
+
+TEST_F(BrokerTest, GrantedSocketIsConnectedAndBlocking) {
+  start();
+  Client client(settings_.daemon.lease_socket);
+  greet(client);
+  std::vector<UniqueFd> fds;
+  const wire::Grant grant = lease(client, &fds);
+  ASSERT_EQ(1u, fds.size());
+  EXPECT_FALSE(grant.leases[0].reused);
+  EXPECT_EQ(0, fcntl(fds[0].get(), F_GETFL) & O_NONBLOCK);
+  UniqueFd server = upstream_.accept();
+  EXPECT_EQ(2, write(fds[0].get(), "hi", 2));
+  char bytes[3];
+  EXPECT_EQ(2, read(server.get(), bytes, sizeof bytes));
+}
+
+TEST_F(BrokerTest, ConnectionThatTheServerClosedIsReplacedBeforeTheGrant) {
+  start();
+  Client client(settings_.daemon.lease_socket);
+  greet(client);
+  const wire::Grant first = lease(client);
+  UniqueFd server = upstream_.accept();
+  client.send(wire::Release{first.leases[0].lease_id, Outcome::kReuse, 50});
+  EXPECT_EQ(Code::kOk, expect<wire::Released>(client).code);
+  server.reset();
+  std::vector<UniqueFd> fds;
+  const wire::Grant second = lease(client, &fds);
+  EXPECT_FALSE(second.leases[0].reused);
+  ASSERT_EQ(1u, fds.size());
+}
+
+TEST_F(BrokerTest, IdleConnectionThatTheServerClosesGoesWithinASecond) {
+  start();
+  Client client(settings_.daemon.lease_socket);
+  greet(client);
+  const wire::Grant grant = lease(client);
+  UniqueFd server = upstream_.accept();
+  client.send(wire::Release{grant.leases[0].lease_id, Outcome::kReuse, 0});
+  run_until([&] { return pool().count(pool::State::idle) == 1; });
+  server.reset();
+  const TimePoint closed = loop_.now();
+  run_until([&] { return pool().total() == 0; });
+  EXPECT_LE(loop_.now() - closed, 1100ms);
+}
+
+TEST_F(BrokerTest, UnsentBytesAreAwaitedBeforeAConnectionIsJudged) {
+  policy().reset_timeout = 8s;
+  start();
+  Client client(settings_.daemon.lease_socket);
+  greet(client);
+  std::vector<UniqueFd> fds;
+  const wire::Grant grant = lease(client, &fds);
+  UniqueFd server = upstream_.accept();
+  const std::vector<char> much(4 << 20);
+  ASSERT_EQ(0, fcntl(fds[0].get(), F_SETFL, O_NONBLOCK));
+  while (write(fds[0].get(), much.data(), much.size()) > 0) {
+  }
+  fds.clear();
+  client.send(wire::Release{grant.leases[0].lease_id, Outcome::kReuse, 0});
+  run_until([&] { return pool().count(pool::State::resetting) == 1; });
+  ASSERT_EQ(0, fcntl(server.get(), F_SETFL, O_NONBLOCK));
+  std::vector<char> sink(1 << 20);
+  run_until([&] {
+    while (read(server.get(), sink.data(), sink.size()) > 0) {
+    }
+    return pool().count(pool::State::idle) == 1;
+  });
+}
+
+TEST_F(BrokerTest, UnsentBytesThatNobodyReadsCloseTheConnection) {
+  policy().reset_timeout = 50ms;
+  start();
+  Client client(settings_.daemon.lease_socket);
+  greet(client);
+  std::vector<UniqueFd> fds;
+  const wire::Grant grant = lease(client, &fds);
+  UniqueFd server = upstream_.accept();
+  const std::vector<char> much(4 << 20);
+  ASSERT_EQ(0, fcntl(fds[0].get(), F_SETFL, O_NONBLOCK));
+  while (write(fds[0].get(), much.data(), much.size()) > 0) {
+  }
+  client.send(wire::Release{grant.leases[0].lease_id, Outcome::kReuse, 0});
+  run_until([&] { return pool().total() == 0; });
+}
+
+TEST_F(BrokerTest, OptionsAreRestoredForAnotherSession) {
+  policy().max_connections = 1;
+  start();
+  Client one(settings_.daemon.lease_socket), two(settings_.daemon.lease_socket);
+  greet(one);
+  greet(two);
+  std::vector<UniqueFd> fds;
+  const wire::Grant grant = lease(one, &fds);
+  UniqueFd server = upstream_.accept();
+  const int off = 0, low = 100;
+  ASSERT_EQ(0, setsockopt(fds[0].get(), IPPROTO_TCP, TCP_NODELAY, &off, sizeof off));
+  ASSERT_EQ(0, setsockopt(fds[0].get(), SOL_SOCKET, SO_RCVLOWAT, &low, sizeof low));
+  fds.clear();
+  one.send(wire::Release{grant.leases[0].lease_id, Outcome::kReuse, 0});
+  const wire::Grant again = lease(two, &fds);
+  EXPECT_TRUE(again.leases[0].reused);
+  int value = 0;
+  socklen_t size = sizeof value;
+  ASSERT_EQ(0, getsockopt(fds[0].get(), IPPROTO_TCP, TCP_NODELAY, &value, &size));
+  EXPECT_NE(0, value);
+  ASSERT_EQ(0, getsockopt(fds[0].get(), SOL_SOCKET, SO_RCVLOWAT, &value, &size));
+  EXPECT_EQ(1, value);
+}
+
+TEST_F(BrokerTest, ClientThatDoesNotReadIsDroppedAndOthersNeverNotice) {
+  start();
+  Client deaf(settings_.daemon.lease_socket), other(settings_.daemon.lease_socket);
+  greet(deaf);
+  greet(other);
+  run_until([&] {
+    for (int i = 0; i < 100; ++i) {
+      if (!deaf.send(wire::ListKeys{1, ""}) && errno != EAGAIN) return true;
+    }
+    return false;
+  });
+  EXPECT_EQ(1u, lease(other).leases.size());
+}
+
+TEST_F(BrokerTest, SlowReaderGetsEveryAnswer) {
+  policy().max_connections = 0;
+  start();
+  Client slow(settings_.daemon.lease_socket);
+  greet(slow);
+  constexpr uint64_t kRequests = 450;  // more than its socket holds, fewer than would drop it
+  uint64_t sent = 0;
+  run_until([&] {
+    while (sent < kRequests && slow.send(wire::Release{1, Outcome::kReuse, sent + 1})) ++sent;
+    return sent == kRequests;
+  });
+  for (uint64_t i = 1; i <= kRequests; ++i) {
+    EXPECT_EQ(i, expect<wire::Released>(slow).request_id);
+  }
+}
+
+TEST_F(BrokerTest, SessionThatDoesNotSayHelloFirstIsToldSo) {
+  start();
+  Client rude(settings_.daemon.lease_socket);
+  EXPECT_TRUE(rude.send(wire::Cancel{1}));
+  const wire::Goodbye goodbye = expect<wire::Goodbye>(rude);
+  EXPECT_EQ(Code::kInvalid, goodbye.code);
+  EXPECT_EQ("the first frame must be Hello", goodbye.message);
+  run_until([&] { return !rude.receive() && rude.closed(); });
+}
+
+TEST_F(BrokerTest, SessionsMayHoldHalfOfTheDescriptors) {
+  settings_.daemon.fd_reserve = 0;
+  start(40);
+  std::vector<std::unique_ptr<Client>> clients;
+  for (int i = 0; i < 10; ++i) {
+    clients.push_back(std::make_unique<Client>(settings_.daemon.lease_socket));
+    greet(*clients.back());
+  }
+  Client late(settings_.daemon.lease_socket);
+  late.send(wire::Hello{});
+  EXPECT_EQ(Code::kTooManySessions, expect<wire::Goodbye>(late).code);
+  EXPECT_EQ(1u, lease(*clients.front()).leases.size());
+  clients.pop_back();
+  run_until([&] { return broker_->driver().depot().budget().used() == 1 + 9 * 2 + 1; });
+  Client next(settings_.daemon.lease_socket);
+  greet(next);
+}
+
+TEST_F(BrokerTest, EndGivesEverythingBack) {
+  start();
+  {
+    Client client(settings_.daemon.lease_socket);
+    greet(client);
+    lease(client);
+  }
+  run_until([&] { return pool().total() == 0; });
+  EXPECT_EQ(1u, broker_->driver().depot().budget().used());  // the lease socket
+}
+
+TEST_F(BrokerTest, ShutdownAwaitsLeasesAndRefusesTheRest) {
+  start();
+  Client client(settings_.daemon.lease_socket);
+  greet(client);
+  const wire::Grant grant = lease(client);
+  bool done = false;
+  broker_->shut_down(10s, [&] { done = true; });
+  client.send(wire::LeaseRequest{99, "up", 1, {}, ""});
+  EXPECT_EQ(Code::kShuttingDown, expect<wire::Refusal>(client).code);
+  EXPECT_FALSE(done);
+  client.send(wire::Release{grant.leases[0].lease_id, Outcome::kReuse, 0});
+  run_until([&] { return done; });
+  EXPECT_EQ(Code::kShuttingDown, expect<wire::Goodbye>(client).code);
+}
+
+TEST_F(BrokerTest, ShutdownRevokesWhatIsStillOut) {
+  start();
+  Client client(settings_.daemon.lease_socket);
+  greet(client);
+  const wire::Grant grant = lease(client);
+  UniqueFd server = upstream_.accept();
+  bool done = false;
+  broker_->shut_down(5ms, [&] { done = true; });
+  EXPECT_EQ(grant.leases[0].lease_id, expect<wire::Revoked>(client).lease_id);
+  run_until([&] { return done; });
+  char byte;
+  EXPECT_EQ(0, read(server.get(), &byte, 1));
+}
+
+}  // namespace
+}  // namespace berth::broker
