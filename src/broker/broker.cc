@@ -1,5 +1,6 @@
 #include "broker/broker.h"
 
+#include <fmt/format.h>
 #include <sys/random.h>
 
 #include <algorithm>
@@ -12,6 +13,8 @@
 namespace berth::broker {
 namespace {
 
+// A lease socket, a session and some connections; with fewer, nothing useful can be done.
+constexpr uint32_t kLeastSlots = 8;
 constexpr int kBacklog = 4096;  // as net.core.somaxconn has been since Linux 5.4
 
 uint64_t random_seed() {
@@ -22,7 +25,7 @@ uint64_t random_seed() {
 
 pool::DepotSettings depot_settings(const config::DaemonSettings& daemon, uint32_t fd_limit) {
   const auto reserve = static_cast<uint32_t>(daemon.fd_reserve);
-  return {fd_limit > reserve ? fd_limit - reserve : 1, daemon.total_max_idle, random_seed()};
+  return {fd_limit > reserve ? fd_limit - reserve : 0, daemon.total_max_idle, random_seed()};
 }
 
 // Sessions may take half of the descriptors, so that there is always something to lease.
@@ -37,25 +40,42 @@ SessionLimits session_limits(const config::DaemonSettings& daemon, const pool::F
 Broker::Broker(loop::Loop& loop, const config::Settings& settings, uint32_t fd_limit)
     : loop_(loop),
       settings_(settings.daemon),
+      pools_(settings.pools),
       driver_(loop, depot_settings(settings.daemon, fd_limit)),
       keys_(driver_, settings.dynamic_keys, settings.dynamic_default),
       sessions_(loop, driver_, keys_, session_limits(settings.daemon, driver_.depot().budget()),
                 net::own_netns_cookie().value_or(0)) {
-  for (const pool::PoolPolicy& policy : settings.pools) driver_.add_pool(policy, false);
   loop_.at_end_of_turn([this] { end_turn(); });
 }
 
+absl::Status Broker::check_slots() const {
+  const uint32_t slots = driver_.depot().budget().limit();
+  if (slots < kLeastSlots) {
+    return absl::ResourceExhaustedError(
+        fmt::format("the fd limit (RLIMIT_NOFILE) less fd_reserve = {} leaves {} descriptors; at "
+                    "least {} are needed",
+                    settings_.fd_reserve, slots, kLeastSlots));
+  }
+  uint64_t kept = 0;
+  for (const pool::PoolPolicy& policy : pools_) kept += static_cast<uint64_t>(policy.min_idle);
+  if (kept <= slots / 2) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      fmt::format("min_idle of all pools is {} together, more than half of the {} descriptors that "
+                  "the fd limit (RLIMIT_NOFILE) leaves",
+                  kept, slots));
+}
+
 absl::Status Broker::open() {
+  if (const absl::Status enough = check_slots(); !enough.ok()) return enough;
   const std::string& path = settings_.lease_socket;
   absl::StatusOr<UniqueFd> listener =
       net::listen_seqpacket(path, settings_.lease_socket_mode, kBacklog);
   if (!listener.ok()) return listener.status();
-  if (!driver_.reserve_slots(1)) {
-    return absl::ResourceExhaustedError("the fd limit leaves no room for a lease socket");
-  }
+  BERTH_CHECK(driver_.reserve_slots(1), "there are kLeastSlots");
   const auto number = static_cast<uint32_t>(doors_.size());
   doors_.push_back(
       std::make_unique<Door>(loop_, std::move(*listener), path, number, driver_, sessions_));
+  for (const pool::PoolPolicy& policy : pools_) driver_.add_pool(policy, /*dynamic=*/false);
   log().info("listens on {}", path);
   return absl::OkStatus();
 }

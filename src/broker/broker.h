@@ -23,7 +23,7 @@ class Broker {
   // `fd_limit` is the process's limit on descriptors.
   Broker(loop::Loop& loop, const config::Settings& settings, uint32_t fd_limit);
 
-  // Opens the lease sockets. Says which could not be opened and why.
+  // Opens the lease sockets and the pools. Says what could not be done and why.
   absl::Status open();
 
   // Ends gracefully and calls `done`; again: at once.
@@ -32,10 +32,12 @@ class Broker {
   const PoolDriver& driver() const { return driver_; }
 
  private:
+  absl::Status check_slots() const;
   void end_turn();
 
   loop::Loop& loop_;
   const config::DaemonSettings settings_;
+  const std::vector<pool::PoolPolicy> pools_;
   PoolDriver driver_;
   Keys keys_;
   Sessions sessions_;

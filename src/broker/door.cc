@@ -5,7 +5,6 @@
 
 #include "base/limits.h"
 #include "base/log.h"
-#include "net/listen.h"
 
 namespace berth::broker {
 namespace {
@@ -22,6 +21,7 @@ Door::Door(loop::Loop& loop, UniqueFd listener, std::string path, uint32_t numbe
     : loop_(loop),
       listener_(std::move(listener)),
       path_(std::move(path)),
+      file_(net::identify_file(path_)),
       number_(number),
       driver_(driver),
       sessions_(sessions),
@@ -30,10 +30,13 @@ Door::Door(loop::Loop& loop, UniqueFd listener, std::string path, uint32_t numbe
   watch_.watch({true, false});
 }
 
-Door::~Door() { net::unlink_socket(path_); }
+Door::~Door() {
+  if (net::identify_file(path_) == file_) net::unlink_socket(path_);
+}
 
 void Door::accept() {
-  for (int i = 0; i < kMaxAcceptsPerTurn; ++i) {
+  // Asked first, since to reserve may cost somebody an idle connection.
+  for (int i = 0; i < kMaxAcceptsPerTurn && net::has_caller(listener_.get()); ++i) {
     if (!driver_.reserve_slots(Sessions::kSlots)) {
       log().warn("{}: no file descriptor is left; who connects now has to wait", path_);
       short_of_slots_ = true;
@@ -54,7 +57,7 @@ void Door::accept() {
 }
 
 void Door::reopen() {
-  if (!short_of_slots_ || !driver_.has_slots(Sessions::kSlots)) return;
+  if (!short_of_slots_ || !driver_.could_reserve(Sessions::kSlots)) return;
   short_of_slots_ = false;
   watch_.watch({true, false});
 }

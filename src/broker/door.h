@@ -11,17 +11,18 @@
 #include "broker/sessions.h"
 #include "loop/fd_watch.h"
 #include "loop/timer.h"
+#include "net/listen.h"
 
 namespace berth::broker {
 
 class Door {
  public:
-  // Takes over a listening socket; unlinks `path` in the end.
+  // Takes over a listening socket; unlinks `path` in the end, unless it is another's by then.
   Door(loop::Loop& loop, UniqueFd listener, std::string path, uint32_t number, PoolDriver& driver,
        Sessions& sessions);
   ~Door();
 
-  // Polls again if slots have come free; to be called at the end of each turn.
+  // Polls again if slots are to be had; to be called at the end of each turn.
   void reopen();
 
  private:
@@ -31,6 +32,7 @@ class Door {
   loop::Loop& loop_;
   UniqueFd listener_;
   std::string path_;
+  net::FileIdentity file_;
   uint32_t number_;
   PoolDriver& driver_;
   Sessions& sessions_;

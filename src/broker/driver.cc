@@ -101,8 +101,6 @@ void PoolDriver::release_slots(uint32_t count) {
   pump();
 }
 
-bool PoolDriver::has_slots(uint32_t count) const { return depot_.has_slots(count); }
-
 // --- the end ---
 
 void PoolDriver::shut_down(Duration timeout, std::function<void()> done) {

@@ -60,7 +60,8 @@ class PoolDriver {
   // Reserves slots, closing idle connections if need be. False: none to be had now.
   bool reserve_slots(uint32_t count);
   void release_slots(uint32_t count);
-  bool has_slots(uint32_t count) const;
+  // Whether reserve_slots() would succeed.
+  bool could_reserve(uint32_t count) const { return depot_.could_reserve(count); }
 
   // --- the end ---
   // Ends leases after `timeout`; `done` is called once nothing is left. Again: at once.

@@ -74,11 +74,16 @@ void Session::say_goodbye(Code code, std::string message) {
 
 void Session::ready(loop::Ready ready) {
   if (ready.writable) flush();
-  if (ready.readable) receive();
+  if (ready.readable) receive(kMaxFramesPerTurn);
 }
 
-void Session::receive() {
-  for (int i = 0; i < kMaxFramesPerTurn && !over_; ++i) {
+void Session::opener_exited() {
+  receive(kMaxFramesDrained);
+  end("its opener has exited");
+}
+
+void Session::receive(int most) {
+  for (int i = 0; i < most && !over_; ++i) {
     const std::span<char> buffer = host_.frame_buffer();
     const net::Received received = net::receive_frame(fd_.get(), buffer);
     switch (received.kind) {

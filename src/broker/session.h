@@ -50,6 +50,8 @@ class Session final : public Recipient {
   void say_goodbye(Code code, std::string message);
   void end(std::string_view why);
   void flush();
+  // Its opener has exited: what it still sent counts, then the session is over.
+  void opener_exited();
 
   bool over() const { return over_; }
   bool greeted() const { return id_.valid(); }
@@ -69,7 +71,7 @@ class Session final : public Recipient {
   using Outgoing = std::variant<std::string, pool::Grant>;
 
   void ready(loop::Ready ready);
-  void receive();
+  void receive(int most);
   void handle(std::string_view bytes);
   void on(const wire::Hello& hello);
   void on(const wire::LeaseRequest& request);

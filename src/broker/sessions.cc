@@ -94,7 +94,7 @@ Session* Sessions::find(uint64_t number) const {
 }
 
 void Sessions::opener_exited(uint64_t number) {
-  if (Session* session = find(number)) session->end("its opener has exited");
+  if (Session* session = find(number)) session->opener_exited();
   reap();
 }
 

@@ -1,5 +1,6 @@
 #include "net/listen.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -99,6 +100,17 @@ absl::StatusOr<UniqueFd> listen_seqpacket(const std::string& path, mode_t mode, 
 
 void unlink_socket(const std::string& path) {
   if (is_socket(path)) unlink(path.c_str());
+}
+
+FileIdentity identify_file(const std::string& path) {
+  struct stat file {};
+  if (stat(path.c_str(), &file) != 0) return {};
+  return {file.st_dev, file.st_ino};
+}
+
+bool has_caller(int listener) {
+  pollfd watch{listener, POLLIN, 0};
+  return poll(&watch, 1, 0) > 0;
 }
 
 Accepted accept_session(int listener) {

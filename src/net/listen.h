@@ -5,6 +5,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -19,6 +20,17 @@ absl::StatusOr<UniqueFd> listen_seqpacket(const std::string& path, mode_t mode, 
 
 // Removes the file if it is a socket. Not an error if it is gone.
 void unlink_socket(const std::string& path);
+
+// Which file a path names now, so that it can be told from one that took its place.
+struct FileIdentity {
+  uint64_t device = 0;
+  uint64_t inode = 0;  // 0: no file
+  friend bool operator==(const FileIdentity&, const FileIdentity&) = default;
+};
+FileIdentity identify_file(const std::string& path);
+
+// Whether somebody waits to be accepted.
+bool has_caller(int listener);
 
 struct Accepted {
   enum Kind {

@@ -85,8 +85,9 @@ class Depot {
   // --- descriptors of others ---
   // The budget, for those who open descriptors beside the pools; give back with release_slots().
   bool reserve_slots(uint32_t count);
-  bool has_slots(uint32_t count) const {
-    return shared_.slots.empty() && shared_.budget.free() >= count;
+  // Whether they are free, or would be once idle connections are closed.
+  bool could_reserve(uint32_t count) const {
+    return shared_.slots.empty() && shared_.budget.free() + shared_.evictable.size() >= count;
   }
   void release_slots(TimePoint now, uint32_t count, Actions& actions);
   // Closes idle connections so that `count` slots may come free. False if there are none to close.

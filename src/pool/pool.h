@@ -162,6 +162,7 @@ class Pool {
   void plan_retry(TimePoint now);
   EndpointState* ready_endpoint(TimePoint now);
   bool can_dial(TimePoint now);
+  bool probing(TimePoint now);
   bool at_max() const;
   void want_slot(uint64_t arrival);
   bool refuses_at_once(TimePoint now) const;

@@ -90,7 +90,8 @@ void Pool::find_capacity(TimePoint now, Waiter& waiter, Pass& pass, Actions& act
       return;
     }
     if (at_max()) {
-      pass.may_dial = make_place(now, waiter, pass, actions);
+      // A probe needs one place; what is warm is not given up for dials that must wait for it.
+      pass.may_dial = make_place(now, waiter, pass, actions) && !probing(now);
       if (!pass.may_dial) return;
       continue;
     }
@@ -182,9 +183,13 @@ Pool::EndpointState* Pool::ready_endpoint(TimePoint now) {
 
 // After a failure one dial at a time probes the endpoint, until one succeeds.
 bool Pool::can_dial(TimePoint now) {
+  if (ready_endpoint(now) == nullptr) return false;
+  return !probing(now) || count(State::connecting) == 0;
+}
+
+bool Pool::probing(TimePoint now) {
   const EndpointState* endpoint = ready_endpoint(now);
-  if (endpoint == nullptr) return false;
-  return endpoint->backoff.failures() == 0 || count(State::connecting) == 0;
+  return endpoint != nullptr && endpoint->backoff.failures() > 0;
 }
 
 bool Pool::at_max() const {

@@ -331,6 +331,17 @@ TEST_F(BrokerTest, SessionsMayHoldHalfOfTheDescriptors) {
   greet(next);
 }
 
+TEST_F(BrokerTest, MinIdleBeyondHalfOfTheDescriptorsIsRefused) {
+  settings_.daemon.fd_reserve = 0;
+  policy().min_idle = 21;
+  policy().max_connections = 30;
+  broker_ = std::make_unique<Broker>(loop_, settings_, 40);
+  const absl::Status opened = broker_->open();
+  EXPECT_EQ("min_idle of all pools is 21 together, more than half of the 40 descriptors that the "
+            "fd limit (RLIMIT_NOFILE) leaves",
+            opened.message());
+}
+
 TEST_F(BrokerTest, EndGivesEverythingBack) {
   start();
   {
