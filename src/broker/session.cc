@@ -204,7 +204,7 @@ void Session::refused(uint64_t request_id, const pool::Refusal& refusal) {
 }
 
 void Session::revoked(LeaseId lease) {
-  send(wire::Revoked{lease.value(), Code::kRevoked, "berthd took the lease away"});
+  send(wire::Revoked{lease.value(), Code::kRevoked, "berthd is stopping, and drain_timeout has passed"});
 }
 
 void Session::send(const wire::ServerFrame& frame) {

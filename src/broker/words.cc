@@ -39,6 +39,11 @@ std::string state_of(const wire::Why& why) {
   return text;
 }
 
+std::string waited_text(Duration waited) {
+  return waited == Duration::zero() ? "nothing can be had at once"
+                                    : "timed out after " + format_duration(waited);
+}
+
 const char* cause_text(Cause cause) {
   switch (cause) {
     case Cause::kExhausted: return "every connection is leased: ";
@@ -56,13 +61,13 @@ std::string words(const pool::Refusal& refusal, const wire::Why& why, uint32_t u
     case Code::kNotPermitted:
       return fmt::format("uid {} ({}) may not: {}", uid, net::user_name(uid), refusal.text);
     case Code::kTimedOut:
-      return fmt::format("timed out after {}: {}{}", format_duration(refusal.waited),
-                         cause_text(why.cause), state_of(why));
+      return fmt::format("{}: {}{}", waited_text(refusal.waited), cause_text(why.cause),
+                         state_of(why));
     case Code::kUpstreamDown:
       return fmt::format("the server cannot be reached: {}", state_of(why));
     case Code::kQueueFull:
-      return refusal.why ? fmt::format("{} requests wait already (max_waiters): {}", why.waiting,
-                                       state_of(why))
+      return refusal.why ? fmt::format("{} wait{} already (max_waiters): {}", why.waiting,
+                                       why.waiting == 1 ? "s" : "", state_of(why))
                          : refusal.text;
     case Code::kShuttingDown: return "berthd is stopping";
     case Code::kCancelled: return "withdrawn by the client";

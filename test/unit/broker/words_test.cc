@@ -40,6 +40,19 @@ TEST(Words, TimeoutCarriesTheSameForPrograms) {
   EXPECT_EQ(net::command_of(getpid()), refusal.why->holders[0].command);
 }
 
+TEST(Words, RequestThatMayNotWaitDidNotTimeOut) {
+  EXPECT_EQ(0u, explain(7, {Code::kTimedOut, "", 0s, exhausted()}, 0)
+                    .message.find("nothing can be had at once: every connection is leased: "));
+}
+
+TEST(Words, FullQueueSaysHowManyWait) {
+  pool::Why why = exhausted();
+  why.cause = Cause::kQueueFull;
+  why.waiting = 1;
+  EXPECT_EQ(0u, explain(7, {Code::kQueueFull, "", 0s, why}, 0)
+                    .message.find("1 waits already (max_waiters): 20/20 leased"));
+}
+
 TEST(Words, UpstreamDownTellsTheLastDialError) {
   pool::Why why;
   why.cause = Cause::kUpstreamDown;
