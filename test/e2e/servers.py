@@ -1,0 +1,200 @@
+"""The servers of other people that berth must work with, each on a free loopback port."""
+
+import contextlib
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+
+import pytest
+
+from processes import Program, free_port, try_connect, wait_until
+from upstream import read_line
+
+
+def need(*programs):
+    """The paths of programs; skips the test if one is missing."""
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    found = [shutil.which(program, path=path) for program in programs]
+    for program, where in zip(programs, found):
+        if where is None:
+            pytest.skip(f"{program} is not installed")
+    return found
+
+
+class Redis:
+    def __init__(self, folder):
+        self._folder = folder
+        self._program, = need("redis-server")
+        self.port = free_port()
+        self.url = f"tcp://127.0.0.1:{self.port}"
+        self._running = None
+        self.start()
+
+    def start(self):
+        self._running = Program(
+            self._folder, self._program, "--port", self.port, "--bind", "127.0.0.1", "--save", "",
+            "--daemonize", "no")
+        self._running.ready(lambda: try_connect(self.port))
+        self._admin = socket.create_connection(("127.0.0.1", self.port))
+        self._connected_at_start = self._total_connections()
+
+    def kill(self):
+        """Returns once its sockets are gone."""
+        self._admin.close()
+        self._running.kill()
+
+    def command(self, *words):
+        return redis(self._admin, *words)
+
+    def connections(self):
+        """How many came since the start, not counting this one."""
+        return self._total_connections() - self._connected_at_start
+
+    def kill_clients(self):
+        return self.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+
+    def _total_connections(self):
+        stats = dict(line.split(":", 1) for line in self.command("INFO", "stats").split() if ":" in line)
+        return int(stats["total_connections_received"])
+
+
+def redis(sock, *words):
+    """One Redis command and its answer: int, str, list, None, or RuntimeError."""
+    request = b"*%d\r\n" % len(words)
+    for word in words:
+        data = str(word).encode()
+        request += b"$%d\r\n%s\r\n" % (len(data), data)
+    sock.sendall(request)
+    return _redis_answer(sock)
+
+
+def _redis_answer(sock):
+    line = read_line(sock).decode()
+    kind, rest = line[:1], line[1:]
+    if kind == "-":
+        raise RuntimeError(rest)
+    if kind == "+":
+        return rest
+    size = int(rest)
+    if kind == ":":
+        return size
+    if size < 0:
+        return None
+    if kind == "*":
+        return [_redis_answer(sock) for _ in range(size)]
+    return _exactly(sock, size + 2)[:-2].decode()
+
+
+def _exactly(sock, size):
+    data = sock.recv(size, socket.MSG_WAITALL)
+    assert len(data) == size, f"the connection ended after {data!r}"
+    return data
+
+
+class Memcached:
+    def __init__(self, folder):
+        program, = need("memcached")
+        self.path = str(pathlib.Path(folder, "memcached.sock"))
+        self.url = f"unix://{self.path}"
+        user = ["-u", "root"] if os.getuid() == 0 else []
+        self._running = Program(folder, program, "-s", self.path, "-a", "777", "-m", "8", *user)
+        self._running.ready(lambda: os.path.exists(self.path) and self._dial())
+        self._admin = self._dial()
+        self._connected_at_start = self._total_connections()
+
+    def _dial(self):
+        sock = socket.socket(socket.AF_UNIX)
+        with contextlib.suppress(OSError):
+            sock.connect(self.path)
+            return sock
+        sock.close()
+        return None
+
+    def connections(self):
+        return self._total_connections() - self._connected_at_start
+
+    def _total_connections(self):
+        self._admin.sendall(b"stats\r\n")
+        stats = {}
+        while (line := read_line(self._admin)) != b"END":
+            _, name, value = line.split(b" ", 2)
+            stats[name] = value
+        return int(stats[b"total_connections"])
+
+    def kill(self):
+        self._admin.close()
+        self._running.kill()
+
+
+class Nginx:
+    """Answers every request with the number of its connection and the request's number on it."""
+
+    CONFIG = """
+        daemon off; master_process off; pid {folder}/nginx.pid; error_log stderr;
+        events {{ worker_connections 256; }}
+        http {{
+          access_log off;
+          keepalive_timeout {keepalive_timeout}; keepalive_requests {keepalive_requests};
+          client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+          fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+          server {{
+            listen 127.0.0.1:{port};
+            location / {{ return 200 "$connection $connection_requests"; }}
+            location /status {{ stub_status; }}
+          }}
+        }}
+    """
+
+    def __init__(self, folder, keepalive_timeout="60s", keepalive_requests=1000):
+        program, = need("nginx")
+        self.port = free_port()
+        self.url = f"tcp://127.0.0.1:{self.port}"
+        config = pathlib.Path(folder, "nginx.conf")
+        config.write_text(self.CONFIG.format(folder=folder, port=self.port, keepalive_timeout=keepalive_timeout,
+                                             keepalive_requests=keepalive_requests))
+        self._running = Program(folder, program, "-p", folder, "-e", "stderr", "-c", config)
+        self._running.ready(lambda: try_connect(self.port))
+
+    def kill(self):
+        self._running.kill()
+
+
+class Sshd:
+    CONFIG = """
+        Port {port}
+        ListenAddress 127.0.0.1
+        HostKey {folder}/host_key
+        PidFile none
+        UsePAM no
+        PasswordAuthentication no
+        KbdInteractiveAuthentication no
+    """
+
+    def __init__(self, folder):
+        program, keygen = need("sshd", "ssh-keygen")
+        self.folder = pathlib.Path(folder)
+        self.port = free_port()
+        self.url = f"tcp://127.0.0.1:{self.port}"
+        config = self.folder / "sshd_config"
+        config.write_text(self.CONFIG.format(folder=folder, port=self.port))
+        key = self.folder / "host_key"
+        subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+        # As root it would want /run/sshd; as anybody else it is content with what it has.
+        other_user = []
+        if os.getuid() == 0:
+            os.chown(key, 65534, 65534)
+            other_user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+        self._running = Program(folder, *other_user, program, "-D", "-e", "-f", config)
+        self._running.ready(lambda: try_connect(self.port))
+
+    def host_key(self):
+        return " ".join((self.folder / "host_key.pub").read_text().split()[:2])
+
+    def kill(self):
+        self._running.kill()
+
+
+def wait_for_connections(count, port, berthd, what, seconds=20):
+    wait_until(lambda: berthd.connections_to(port) == count, what, seconds)
