@@ -52,7 +52,7 @@ observe := $(wildcard src/observe/*.cc)
 broker  := $(wildcard src/broker/*.cc)
 control := $(wildcard src/control/*.cc)
 daemon  := $(wildcard src/daemon/*.cc)
-client  := $(wildcard src/client/*.cc) src/wire/session_frames.cc
+client  := $(wildcard src/client/*.cc) $(wildcard src/wire/session_*.cc)
 cli     := $(wildcard src/cli/*.cc)
 
 core    := $(base) $(pool) $(channel) $(config) $(wire) $(table) $(loop) $(net) $(observe) $(broker) $(control) \
@@ -126,8 +126,8 @@ $(BUILD)/gen/%.pb.o: $(BUILD)/gen/%.pb.cc $(BUILD)/flags
 	$(call run,CXX,$<) $(cxx) -w -c -o $@ $<
 
 $(call objs,$(client)): extra := -fPIC -fvisibility=hidden
-$(call objs,src/daemon/main.cc src/cli/main.cc): extra := $(version)
-$(call objs,src/daemon/main.cc src/cli/main.cc): $(BUILD)/version
+$(call objs,src/daemon/main.cc src/cli/main.cc src/client/version.cc): extra += $(version)
+$(call objs,src/daemon/main.cc src/cli/main.cc src/client/version.cc): $(BUILD)/version
 $(call objs,$(unit)): extra := $(TEST_CFLAGS)
 # Not left to the .d files: they omit system headers, as which these pass to be exempt from warnings.
 $(call objs,$(unit)): $(protos:%=$(BUILD)/gen/%.pb.h)

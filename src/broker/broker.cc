@@ -58,10 +58,10 @@ absl::Status Broker::check_slots() const {
   }
   uint64_t kept = 0;
   for (const pool::PoolPolicy& policy : pools_) kept += static_cast<uint64_t>(policy.min_idle);
-  if (kept <= slots / 2) return absl::OkStatus();
+  if (kept <= slots / 4 * 3) return absl::OkStatus();  // the rest is for leases and sessions
   return absl::ResourceExhaustedError(
-      fmt::format("min_idle of all pools is {} together, more than half of the {} descriptors that "
-                  "the fd limit (RLIMIT_NOFILE) leaves",
+      fmt::format("min_idle of all pools is {} together, more than three quarters of the {} "
+                  "descriptors that the fd limit (RLIMIT_NOFILE) leaves",
                   kept, slots));
 }
 
@@ -87,7 +87,7 @@ void Broker::shut_down(Duration timeout, std::function<void()> done) {
 void Broker::end_turn() {
   sessions_.reap();
   for (const auto& door : doors_) door->reopen();
-  driver_.arm();
+  driver_.end_turn();
   if (!drained_) return;
   sessions_.end_all(Code::kShuttingDown, "berthd is stopping");
   doors_.clear();

@@ -16,6 +16,11 @@ using namespace std::chrono_literals;
 constexpr Duration kFirstWait = 1ms;
 constexpr Duration kLongestWait = 64ms;
 
+net::PeerProof proof_of(const Upstream& upstream) {
+  return upstream.options.pin && upstream.peer.is_tcp() ? net::PeerProof::pinned
+                                                        : net::PeerProof::compare;
+}
+
 }  // namespace
 
 PoolDriver::PoolDriver(loop::Loop& loop, const pool::DepotSettings& settings)
@@ -27,9 +32,10 @@ PoolDriver::PoolDriver(loop::Loop& loop, const pool::DepotSettings& settings)
               }),
       idle_watch_(
           loop, upstreams_,
-          [this](ConnectionId id) {
+          [this](ConnectionId id) -> std::optional<TimePoint> {
             const pool::Connection* connection = depot_.connection(id);
-            return connection != nullptr && connection->state == pool::State::idle;
+            if (connection == nullptr || connection->state != pool::State::idle) return {};
+            return connection->idle_since;
           },
           [this](ConnectionId id) { stirred(id); }),
       timer_(loop,
@@ -175,12 +181,19 @@ bool PoolDriver::all_live(const pool::Grant& grant) const {
   });
 }
 
+void PoolDriver::end_turn() {
+  ++turn_;
+  timer_.arm(depot_.next_deadline());
+}
+
 // The check before each grant (DESIGN section 4, points 1 to 3). Says what is wrong, if anything.
 std::optional<CloseReason> PoolDriver::prepare(Upstream& upstream, const pool::Granted& granted,
                                                net::Heir heir) {
   const int fd = upstream.fd.get();
   if (granted.fresh) {
     if (!net::still_open(fd)) return CloseReason::dead;  // unread bytes may be a greeting
+  } else if (upstream.found_clean == turn_) {
+    // Judged in this very turn, with the same look at the socket.
   } else if (const net::Peek peek = net::peek(fd); peek != net::Peek::clean) {
     return peek == net::Peek::has_data ? CloseReason::dirty : CloseReason::dead;
   }
@@ -204,7 +217,8 @@ void PoolDriver::carry_out(const pool::Inspect& action) { inspect(action.connect
 void PoolDriver::inspect(ConnectionId id, Duration next_wait) {
   Upstream* upstream = upstreams_.find(id);
   if (upstream == nullptr) return;
-  const net::Released released = net::inspect_released(upstream->fd.get(), upstream->peer);
+  const net::Released released =
+      net::inspect_released(upstream->fd.get(), upstream->peer, proof_of(*upstream));
   if (released.verdict == net::Released::unsent) {
     settling_.push_back({id, next_wait});
     if (!settling_timer_.armed()) settling_timer_.arm(loop_.now() + next_wait);
@@ -212,6 +226,7 @@ void PoolDriver::inspect(ConnectionId id, Duration next_wait) {
   }
   const bool clean = released.verdict == net::Released::clean;
   if (!clean) log().info("pool {}: a connection came back dirty: {}", key_of(id), released.why);
+  upstream->found_clean = clean ? turn_ : 0;
   depot_.inspected(loop_.now(), id, clean, actions_);
   if (clean) idle_watch_.add(id);
 }

@@ -71,8 +71,8 @@ class PoolDriver {
 
   const pool::Depot& depot() const { return depot_; }
 
-  // At the end of a turn: sets the timer to the next deadline.
-  void arm() { timer_.arm(depot_.next_deadline()); }
+  // To be called at the end of each turn: sets the timer to the next deadline.
+  void end_turn();
 
  private:
   // A connection whose last bytes the kernel has still to send, before it can be judged.
@@ -113,6 +113,7 @@ class PoolDriver {
   loop::Timer settling_timer_;
   absl::flat_hash_map<SessionId, Recipient*> recipients_;
   std::function<void()> drained_;
+  uint64_t turn_ = 1;  // of the loop
   uint64_t failed_closes_ = 0;
 };
 

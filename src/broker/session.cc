@@ -1,5 +1,6 @@
 #include "broker/session.h"
 
+#include <absl/container/inlined_vector.h>
 #include <fmt/format.h>
 #include <sys/random.h>
 
@@ -166,8 +167,10 @@ void Session::on(const wire::Cancel& cancel) {
 void Session::on(const wire::ListKeys& list) {
   wire::KeyList answer{list.request_id, {}, false};
   const std::vector<std::string_view> keys = host_.driver().depot().keys(id_);
+  size_t bytes = 0;
   for (auto at = std::upper_bound(keys.begin(), keys.end(), list.after); at != keys.end(); ++at) {
-    answer.more = answer.keys.size() == kMaxKeysPerFrame;
+    bytes += at->size();
+    answer.more = answer.keys.size() == kMaxKeysPerFrame || bytes > kMaxFrameBytes / 2;
     if (answer.more) break;
     answer.keys.emplace_back(*at);
   }
@@ -182,12 +185,12 @@ bool Session::take(const pool::Grant& grant, std::span<const int> fds) {
     wait(grant, flow_);
     return false;
   }
-  wire::Grant frame{grant.ticket.request_id, {}};
+  absl::InlinedVector<wire::GrantedLease, 4> leases;
   for (const pool::Granted& granted : grant.leases) {
-    frame.leases.push_back({granted.lease.value(), !granted.fresh});
+    leases.push_back({granted.lease.value(), !granted.fresh});
   }
   std::string& bytes = host_.encode_buffer();
-  wire::encode(frame, bytes);
+  wire::encode_grant(grant.ticket.request_id, leases, bytes);
   switch (net::send_frame(fd_.get(), bytes, fds)) {
     case net::Sent::sent: return true;
     case net::Sent::too_many_refs: wait(grant, Flow::deferred); return false;

@@ -64,7 +64,6 @@ void Sessions::admit(UniqueFd fd, uint32_t socket) {
   sessions_[number] = std::make_unique<Session>(loop_, number, std::move(fd), std::move(*peer),
                                                 info, *this);
   silent_.push_back({loop_.now() + kHelloWithin, number});
-  silent_timer_.arm(silent_.front().until);
 }
 
 // "" if one more of this user is welcome.
@@ -107,6 +106,7 @@ void Sessions::reap() {
       bury(std::move(session));
     }
   }
+  forget_silent();
 }
 
 void Sessions::bury(std::unique_ptr<Session> session) {
@@ -132,8 +132,17 @@ void Sessions::end_silent() {
     session->say_goodbye(Code::kInvalid,
                          "no Hello within " + format_duration(kHelloWithin));
   }
-  silent_timer_.arm(silent_.empty() ? kNever : silent_.front().until);
   reap();
+}
+
+// Those who spoke or went away need no timer; an idle daemon must not be woken for them.
+void Sessions::forget_silent() {
+  while (!silent_.empty()) {
+    const Session* session = find(silent_.front().number);
+    if (session != nullptr && !session->greeted()) break;
+    silent_.pop_front();
+  }
+  silent_timer_.arm(silent_.empty() ? kNever : silent_.front().until);
 }
 
 void Sessions::flush_later(Session& session) {

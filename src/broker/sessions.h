@@ -34,7 +34,7 @@ class Sessions final : public SessionHost {
   // Takes over an accepted connection and kSlots reserved slots. One that is not admitted is told
   // why, and its slots are given back.
   void admit(UniqueFd fd, uint32_t socket);
-  // Ends what is over; to be called at the end of each turn.
+  // Ends what is over, and sets the timer of Hello; to be called at the end of each turn.
   void reap();
   void end_all(Code code, const std::string& message);
 
@@ -59,6 +59,7 @@ class Sessions final : public SessionHost {
   Session* find(uint64_t number) const;
   void opener_exited(uint64_t number);
   void end_silent();
+  void forget_silent();
   void flush_deferred();
 
   loop::Loop& loop_;

@@ -66,8 +66,10 @@ std::string words(const pool::Refusal& refusal, const wire::Why& why, uint32_t u
     case Code::kUpstreamDown:
       return fmt::format("the server cannot be reached: {}", state_of(why));
     case Code::kQueueFull:
-      return refusal.why ? fmt::format("{} wait{} already (max_waiters): {}", why.waiting,
-                                       why.waiting == 1 ? "s" : "", state_of(why))
+      return refusal.why ? fmt::format("{} already (max_waiters): {}",
+                                       why.waiting == 1 ? "1 request waits"
+                                                        : fmt::format("{} requests wait", why.waiting),
+                                       state_of(why))
                          : refusal.text;
     case Code::kShuttingDown: return "berthd is stopping";
     case Code::kCancelled: return "withdrawn by the client";

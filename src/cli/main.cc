@@ -1,6 +1,8 @@
 // berth: lease connections from the shell. Starts as fast as a C program: no iostreams, no parser
 // library, nothing linked but libc.
-#include <csignal>
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <cstdio>
 #include <cstring>
 #include <string>
@@ -77,6 +79,15 @@ int unknown(const char* kind, const char* word) {
   return kUsage;
 }
 
+// Where a standard descriptor is closed, the session's socket would take its number, and its
+// place. CMD finds it closed again.
+void occupy_standard_descriptors() {
+  for (int fd = 0; fd <= 2; ++fd) {
+    if (::fcntl(fd, F_GETFD) < 0 && ::open("/dev/null", O_RDWR | O_CLOEXEC) < 0)
+      ::_exit(kUnavailable);
+  }
+}
+
 int run(char** argv) {
   Globals globals;
   Words words(argv);
@@ -111,5 +122,6 @@ int run(char** argv) {
 }  // namespace berth::cli
 
 int main(int argc, char** argv) {
+  berth::cli::occupy_standard_descriptors();
   return berth::cli::run(argc > 0 ? argv + 1 : argv);
 }

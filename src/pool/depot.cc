@@ -277,10 +277,9 @@ void Depot::settle(TimePoint now, Actions& actions) {
 // Batches of several pools that each hold a part of what the others lack would wait for ever: the
 // one that came last gives way, one slot at a time, to the first that waits for one.
 void Depot::yield_latest(TimePoint now, Actions& actions) {
-  const Waiter* latest = shared_.collectors.back();
-  const uint64_t first = shared_.slots.front_arrival();
-  if (latest == nullptr || latest->ticket.arrival <= first) return;
-  pools_[latest->pool]->yield(now, first, actions);
+  Waiter* latest = shared_.collectors.back();
+  if (latest == nullptr || latest->ticket.arrival <= shared_.slots.front_arrival()) return;
+  pools_[latest->pool]->yield(now, *latest, actions);
 }
 
 // --- time ---

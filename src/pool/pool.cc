@@ -198,10 +198,10 @@ void Pool::closed(TimePoint now, Connection& connection, Actions& actions) {
   settle(now, actions);
 }
 
-void Pool::yield(TimePoint now, uint64_t arrival, Actions& actions) {
-  Connection* connection = yielded_to(arrival);
-  BERTH_CHECK(connection != nullptr, "a later batch has collected something");
-  close(now, *connection, CloseReason::evicted, actions);
+void Pool::yield(TimePoint now, Waiter& batch, Actions& actions) {
+  Connection& connection = *batch.collected.front();
+  uncollect(connection, batch);
+  close(now, connection, CloseReason::evicted, actions);
   settle(now, actions);
 }
 

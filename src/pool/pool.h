@@ -82,7 +82,7 @@ class Pool {
   // Closes the idle connection for the good of another pool.
   void evict(TimePoint now, Connection& connection, CloseReason reason, Actions& actions);
   // Closes one that a batch has collected for the good of an earlier request of another pool.
-  void yield(TimePoint now, uint64_t arrival, Actions& actions);
+  void yield(TimePoint now, Waiter& batch, Actions& actions);
   // A slot has come free, or requests were abandoned.
   void wake(TimePoint now, Actions& actions) { settle(now, actions); }
   // Returns how many it closed at once.
@@ -155,7 +155,7 @@ class Pool {
   void serve_one(TimePoint now, Waiter& waiter, Pass& pass, Actions& actions);
   void collect_idle(TimePoint now, Waiter& waiter, const Entitled& earlier, Actions& actions);
   void find_capacity(TimePoint now, Waiter& waiter, Pass& pass, Actions& actions);
-  bool make_place(TimePoint now, const Waiter& waiter, Pass& pass, Actions& actions);
+  bool make_place(TimePoint now, Pass& pass, Actions& actions);
   void limit_idle(TimePoint now, Actions& actions);
   void refill(TimePoint now, size_t spare_dials, Actions& actions);
   void start_dial(TimePoint now, Actions& actions);
@@ -179,7 +179,6 @@ class Pool {
   void uncollect(Connection& connection, Waiter& waiter);
   void put_back(TimePoint now, Waiter& waiter);
   void set_collecting(Waiter* waiter);
-  Connection* yielded_to(uint64_t arrival);
   void grant(TimePoint now, Waiter& waiter, Actions& actions);
   Granted make_lease(TimePoint now, Session& session, Owner owner, Connection& connection);
   // Takes the waiter out of every container; what it had collected is idle again.

@@ -127,15 +127,6 @@ void Pool::set_collecting(Waiter* waiter) {
   });
 }
 
-// One that a batch has collected which came after `arrival`; nullptr if there is none. The caller
-// moves it on.
-Connection* Pool::yielded_to(uint64_t arrival) {
-  if (collecting_ == nullptr || collecting_->ticket.arrival <= arrival) return nullptr;
-  Connection* connection = collecting_->collected.front();
-  uncollect(*connection, *collecting_);
-  return connection;
-}
-
 void Pool::grant(TimePoint now, Waiter& waiter, Actions& actions) {
   Session& session = *waiter.session;
   Grant grant{waiter.ticket, id_, {}};

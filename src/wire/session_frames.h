@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -153,5 +154,8 @@ std::variant<ServerFrame, DecodeError> decode_server_frame(std::string_view byte
 // Replaces the content of `out` by the frame; reusing `out` saves the allocation.
 void encode(const ClientFrame& frame, std::string& out);
 void encode(const ServerFrame& frame, std::string& out);
+// The same as encode(Grant{request_id, leases}), without the vector: the one frame that is sent
+// once per lease.
+void encode_grant(uint64_t request_id, std::span<const GrantedLease> leases, std::string& out);
 
 }  // namespace berth::wire

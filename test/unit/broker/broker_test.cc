@@ -331,14 +331,14 @@ TEST_F(BrokerTest, SessionsMayHoldHalfOfTheDescriptors) {
   greet(next);
 }
 
-TEST_F(BrokerTest, MinIdleBeyondHalfOfTheDescriptorsIsRefused) {
+TEST_F(BrokerTest, MinIdleBeyondThreeQuartersOfTheDescriptorsIsRefused) {
   settings_.daemon.fd_reserve = 0;
-  policy().min_idle = 21;
-  policy().max_connections = 30;
+  policy().min_idle = 31;
+  policy().max_connections = 40;
   broker_ = std::make_unique<Broker>(loop_, settings_, 40);
   const absl::Status opened = broker_->open();
-  EXPECT_EQ("min_idle of all pools is 21 together, more than half of the 40 descriptors that the "
-            "fd limit (RLIMIT_NOFILE) leaves",
+  EXPECT_EQ("min_idle of all pools is 31 together, more than three quarters of the 40 descriptors that "
+            "the fd limit (RLIMIT_NOFILE) leaves",
             opened.message());
 }
 

@@ -50,7 +50,7 @@ TEST(Words, FullQueueSaysHowManyWait) {
   why.cause = Cause::kQueueFull;
   why.waiting = 1;
   EXPECT_EQ(0u, explain(7, {Code::kQueueFull, "", 0s, why}, 0)
-                    .message.find("1 waits already (max_waiters): 20/20 leased"));
+                    .message.find("1 request waits already (max_waiters): 20/20 leased"));
 }
 
 TEST(Words, UpstreamDownTellsTheLastDialError) {
