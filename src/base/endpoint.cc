@@ -20,16 +20,19 @@ std::string quoted(std::string_view text) {
 }
 
 bool is_host_char(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_' ||
-         c == ':' || c == '%';
+  return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_';
 }
+
+// In brackets; '%' precedes a scope.
+bool is_address_char(char c) { return is_host_char(c) || c == ':' || c == '%'; }
 
 Parsed parse_tcp(std::string_view text, std::string_view rest) {
   const std::string wrong = quoted(text) + ": ";
   while (!rest.empty() && rest.back() == '/') rest.remove_suffix(1);
   std::string_view host;
   std::string_view port;
-  if (rest.starts_with('[')) {
+  const bool bracketed = rest.starts_with('[');
+  if (bracketed) {
     const size_t close = rest.find(']');
     if (close == rest.npos) return wrong + "the bracket of the IPv6 address is not closed";
     host = rest.substr(1, close - 1);
@@ -54,7 +57,8 @@ Parsed parse_tcp(std::string_view text, std::string_view rest) {
   for (char& c : endpoint.host) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
   if (endpoint.host.empty()) return wrong + "the host is missing; write tcp://HOST:PORT";
   if (endpoint.host.size() > kMaxHostBytes) return wrong + "a host name has at most 253 bytes";
-  if (!std::all_of(endpoint.host.begin(), endpoint.host.end(), is_host_char)) {
+  if (!std::all_of(endpoint.host.begin(), endpoint.host.end(),
+                   bracketed ? is_address_char : is_host_char)) {
     return wrong + "the host may have letters, digits, '.', '-' and '_' only";
   }
   const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), endpoint.port);
@@ -108,8 +112,8 @@ Parsed parse_endpoint(std::string_view text) {
   const std::string_view rest = text.substr(colon + 3);
   if (scheme == "tcp") return parse_tcp(text, rest);
   if (scheme == "unix") return parse_unix(text, rest);
-  return quoted(text) + ": the scheme \"" + scheme.substr(0, 20) +
-         "\" is not known here; write tcp://HOST:PORT or unix:///PATH";
+  return quoted(text) + ": the scheme " + quoted(scheme.substr(0, 20)) +
+         " is not known here; write tcp://HOST:PORT or unix:///PATH";
 }
 
 }  // namespace berth

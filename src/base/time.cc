@@ -8,9 +8,11 @@ std::string format_duration(Duration duration) {
   const double ms = std::chrono::duration<double, std::milli>(duration).count();
   const double s = ms / 1e3;
   char text[48];
-  if (ms < 1) {
+  if (duration == Duration::zero()) {
+    std::snprintf(text, sizeof text, "0 s");
+  } else if (ms < 0.9995) {  // no unit shows a thousand of itself
     std::snprintf(text, sizeof text, "%.0f us", ms * 1e3);
-  } else if (s < 1) {
+  } else if (ms < 999.5) {
     std::snprintf(text, sizeof text, "%.0f ms", ms);
   } else if (s < 10) {
     std::snprintf(text, sizeof text, "%.2g s", s);

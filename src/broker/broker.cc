@@ -7,8 +7,10 @@
 #include <utility>
 
 #include "base/log.h"
+#include "base/status_text.h"
 #include "net/listen.h"
 #include "net/peer.h"
+#include "net/pin.h"
 
 namespace berth::broker {
 namespace {
@@ -28,6 +30,12 @@ pool::DepotSettings depot_settings(const config::DaemonSettings& daemon, uint32_
   return {fd_limit > reserve ? fd_limit - reserve : 0, daemon.total_max_idle, random_seed()};
 }
 
+net::DialOptions dial_options(bool pin) {
+  net::DialOptions options;
+  options.pin = pin;
+  return options;
+}
+
 // Sessions may take half of the descriptors, so that there is always something to lease.
 SessionLimits session_limits(const config::DaemonSettings& daemon, const pool::FdBudget& budget) {
   const uint32_t half = std::max(1u, budget.limit() / 2 / Sessions::kSlots);
@@ -41,7 +49,8 @@ Broker::Broker(loop::Loop& loop, const config::Settings& settings, uint32_t fd_l
     : loop_(loop),
       settings_(settings.daemon),
       pools_(settings.pools),
-      driver_(loop, depot_settings(settings.daemon, fd_limit)),
+      can_pin_(net::can_pin()),
+      driver_(loop, depot_settings(settings.daemon, fd_limit), dial_options(can_pin_.ok())),
       keys_(driver_, settings.dynamic_keys, settings.dynamic_default),
       sessions_(loop, driver_, keys_, session_limits(settings.daemon, driver_.depot().budget()),
                 net::own_netns_cookie().value_or(0)) {
@@ -65,8 +74,24 @@ absl::Status Broker::check_slots() const {
                   kept, slots));
 }
 
+// Without pins a connection's peer is compared at each release instead, which serves the daemon's
+// own network namespace; what leaves it must be pinned.
+absl::Status Broker::check_pins() const {
+  if (can_pin_.ok()) return absl::OkStatus();
+  for (const pool::PoolPolicy& policy : pools_) {
+    const bool tcp = policy.endpoints.front().kind == Endpoint::Kind::tcp;
+    if (!tcp || policy.sandbox != pool::Sandbox::pinned) continue;
+    return absl::FailedPreconditionError(
+        fmt::format("pool \"{}\" says sandbox = \"pinned\", but this process cannot pin sockets: {}",
+                    policy.key, text_of(can_pin_)));
+  }
+  log().info("sockets are not pinned to their servers: {}", text_of(can_pin_));
+  return absl::OkStatus();
+}
+
 absl::Status Broker::open() {
   if (const absl::Status enough = check_slots(); !enough.ok()) return enough;
+  if (const absl::Status pins = check_pins(); !pins.ok()) return pins;
   const std::string& path = settings_.lease_socket;
   absl::StatusOr<UniqueFd> listener =
       net::listen_seqpacket(path, settings_.lease_socket_mode, kBacklog);

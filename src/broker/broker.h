@@ -33,11 +33,13 @@ class Broker {
 
  private:
   absl::Status check_slots() const;
+  absl::Status check_pins() const;
   void end_turn();
 
   loop::Loop& loop_;
   const config::DaemonSettings settings_;
   const std::vector<pool::PoolPolicy> pools_;
+  const absl::Status can_pin_;
   PoolDriver driver_;
   Keys keys_;
   Sessions sessions_;

@@ -23,8 +23,10 @@ net::PeerProof proof_of(const Upstream& upstream) {
 
 }  // namespace
 
-PoolDriver::PoolDriver(loop::Loop& loop, const pool::DepotSettings& settings)
+PoolDriver::PoolDriver(loop::Loop& loop, const pool::DepotSettings& settings,
+                       const net::DialOptions& dial_options)
     : loop_(loop),
+      dial_options_(dial_options),
       depot_(settings),
       dialer_(loop,
               [this](ConnectionId id, absl::StatusOr<Dialed> result) {
@@ -129,7 +131,7 @@ void PoolDriver::pump() {
 
 void PoolDriver::carry_out(const pool::Dial& action) {
   const pool::PoolPolicy& policy = depot_.pool(action.pool).policy();
-  dialer_.dial(action.connection, policy.endpoints[action.endpoint], net::DialOptions{});
+  dialer_.dial(action.connection, policy.endpoints[action.endpoint], dial_options_);
 }
 
 void PoolDriver::dialed(ConnectionId id, absl::StatusOr<Dialed> result) {
@@ -137,6 +139,7 @@ void PoolDriver::dialed(ConnectionId id, absl::StatusOr<Dialed> result) {
     Upstream& upstream = upstreams_.insert(id);
     upstream.fd = std::move(result->fd);
     upstream.peer = result->peer;
+    upstream.options = dial_options_;
     depot_.dialed(loop_.now(), id, actions_);
     idle_watch_.add(id);
   } else {

@@ -39,7 +39,9 @@ class Recipient {
 
 class PoolDriver {
  public:
-  PoolDriver(loop::Loop& loop, const pool::DepotSettings& settings);
+  // `dial_options` are those of every pool.
+  PoolDriver(loop::Loop& loop, const pool::DepotSettings& settings,
+             const net::DialOptions& dial_options);
 
   PoolId add_pool(pool::PoolPolicy policy, bool dynamic);
   // Makes room for one more dynamic pool. False if every one is in use.
@@ -102,6 +104,7 @@ class PoolDriver {
   const char* key_of(ConnectionId id) const;
 
   loop::Loop& loop_;
+  const net::DialOptions dial_options_;
   pool::Depot depot_;
   pool::Actions actions_;
   bool pumping_ = false;

@@ -55,7 +55,10 @@ int serve(const config::Settings& settings, const daemon::Options& options) {
 
   const uint64_t failed = broker.driver().failed_closes();
   log().info("stopped; {} closes failed", failed);
-  return EX_OK;
+  if (!loop.working()) return EX_OK;
+  // A name look-up hangs on a worker, which exit() would wait for.
+  stop_log();
+  std::_Exit(EX_OK);
 }
 
 }  // namespace
@@ -76,6 +79,5 @@ int main(int argc, char** argv) {
   start_log(loaded.settings.daemon.log_level);
   const int exit_code = serve(loaded.settings, options);
   stop_log();
-  // Not through exit(): a name look-up that hangs on a worker must not hold the process.
-  std::_Exit(exit_code);
+  return exit_code;
 }

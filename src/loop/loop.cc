@@ -15,6 +15,7 @@ struct Loop::Handles {
 namespace {
 
 struct Work {
+  int& working;
   uv_work_t request{};
   std::function<void()> work;
   std::function<void()> done;
@@ -61,13 +62,15 @@ void Loop::at_end_of_turn(std::function<void()> callback) {
 }
 
 void Loop::run_on_worker(std::function<void()> work, std::function<void()> done) {
-  auto* job = new Work{{}, std::move(work), std::move(done)};
+  auto* job = new Work{working_, {}, std::move(work), std::move(done)};
   job->request.data = job;
   const auto run = [](uv_work_t* request) { static_cast<Work*>(request->data)->work(); };
   const auto finish = [](uv_work_t* request, int) {
     const std::unique_ptr<Work> finished(static_cast<Work*>(request->data));
+    --finished->working;
     finished->done();
   };
+  ++working_;
   must(uv_queue_work(loop_.get(), &job->request, run, finish), "work can always be queued");
 }
 

@@ -36,6 +36,9 @@ class Loop {
   // reference that the loop may change or end meanwhile.
   void run_on_worker(std::function<void()> work, std::function<void()> done);
 
+  // Whether work given to run_on_worker() has not ended yet.
+  bool working() const { return working_ > 0; }
+
   uv_loop_s* raw() { return loop_.get(); }
 
  private:
@@ -45,6 +48,7 @@ class Loop {
 
   std::unique_ptr<uv_loop_s> loop_;
   std::unique_ptr<Handles> handles_;
+  int working_ = 0;
 };
 
 }  // namespace berth::loop

@@ -6,8 +6,10 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <string>
 
 #include "base/check.h"
+#include "base/unique_fd.h"
 #include "net/errno_status.h"
 
 namespace berth::net {
@@ -74,6 +76,19 @@ void require_source(Program& program, const SocketAddress& peer) {
   }
 }
 
+bool is_locked(int fd) {
+  int locked = 0;
+  socklen_t length = sizeof locked;
+  return getsockopt(fd, SOL_SOCKET, SO_LOCK_FILTER, &locked, &length) == 0 && locked != 0;
+}
+
+absl::Status refused(int fd, int error_number, const SocketAddress& peer) {
+  const std::string attempt = "pin the socket to " + peer.text();
+  if (error_number != EPERM) return errno_status(error_number, attempt);
+  return absl::PermissionDeniedError(
+      attempt + (is_locked(fd) ? ": it is pinned already" : ": this kernel wants CAP_NET_ADMIN"));
+}
+
 }  // namespace
 
 absl::Status pin_to_peer(int fd, const SocketAddress& peer) {
@@ -82,9 +97,18 @@ absl::Status pin_to_peer(int fd, const SocketAddress& peer) {
   require_source(program, peer);
   const int on = 1;
   if (program.attach(fd) != 0 || setsockopt(fd, SOL_SOCKET, SO_LOCK_FILTER, &on, sizeof on) != 0) {
-    return errno_status(errno, "pin the socket to " + peer.text());
+    return refused(fd, errno, peer);
   }
   return absl::OkStatus();
+}
+
+absl::Status can_pin() {
+  const UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!fd.valid()) return errno_status(errno, "open a socket");
+  SocketAddress anyone;
+  anyone.storage.ss_family = AF_INET;
+  anyone.length = sizeof(sockaddr_in);
+  return pin_to_peer(fd.get(), anyone);
 }
 
 }  // namespace berth::net

@@ -9,6 +9,8 @@
 // needs no cookie), and ICMP errors coming in. IPAddressAllow= on the daemon's unit does.
 // Costs 9 us at the dial, 7 KiB of kernel memory per socket (each has a program of its own), and
 // some 50 ns per incoming packet.
+// Who may pin: anyone, but kernels of summer 2026 and later (Linux commit 5d39580f68e6, and stable
+// 6.18.44 at the latest) want CAP_NET_ADMIN over the network namespace for a filter on TCP.
 // Sources: socket(7) SO_ATTACH_FILTER and SO_LOCK_FILTER, Documentation/networking/filter.rst.
 #pragma once
 
@@ -16,6 +18,10 @@
 #include "net/address.h"
 
 namespace berth::net {
+
+// Whether this process may pin; else why not, in words. For once, at start: it decides
+// DialOptions::pin and with it the PeerProof.
+absl::Status can_pin();
 
 // For a TCP socket, before connect(2) or on a connected one. An error says why it was refused;
 // the socket must then not be handed out.

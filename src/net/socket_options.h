@@ -18,8 +18,9 @@ struct DialOptions {
   int keepalive_idle_s = 15;
   int keepalive_interval_s = 5;
   int keepalive_count = 3;
-  // Lock TCP sockets to their peer (net/pin.h). Off only where packets come from another address
-  // than the one dialled, as with a load balancer inside connect(2) (cgroup connect4 hooks).
+  // Lock TCP sockets to their peer (net/pin.h); a dial that cannot, fails. Off where can_pin() says
+  // no, and where packets come from another address than the one dialled, as with a load balancer
+  // inside connect(2) (cgroup connect4 hooks).
   bool pin = true;
 
   friend bool operator==(const DialOptions&, const DialOptions&) = default;

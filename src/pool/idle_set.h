@@ -39,6 +39,7 @@ class IdleSet {
   size_t available(Owner owner, const Entitled& earlier) const;
 
   size_t kept() const { return kept_; }
+  size_t owners() const { return by_owner_.size(); }
 
  private:
   using OwnerList = List<Connection, &Connection::owner_link>;

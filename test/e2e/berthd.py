@@ -27,15 +27,16 @@ class Berthd:
 
     pools     {"name": {"setting": value}}
     fd_limit  its RLIMIT_NOFILE
+    within    words of a command that starts it, such as setpriv
     """
 
-    def __init__(self, folder, pools, fd_limit=None, user=True, environment=None, **settings):
+    def __init__(self, folder, pools, fd_limit=None, user=True, environment=None, within=(), **settings):
         self.folder = pathlib.Path(folder)
         self.path = str(self.folder / "lease.sock")
         self.config = self.folder / "berthd.toml"
         self.config.write_text(toml({"daemon": {"drain_timeout": "1s", **settings}}, pools))
         limit = ["prlimit", f"--nofile={fd_limit}"] if fd_limit else []
-        self._command = [*limit, BERTHD, *(["--user"] if user else []), "--runtime-dir", folder,
+        self._command = [*within, *limit, BERTHD, *(["--user"] if user else []), "--runtime-dir", folder,
                          "--config", self.config]
         self._environment = environment
         self._sessions = []

@@ -8,8 +8,8 @@ import subprocess
 import pytest
 
 import berth
-from berthd import BERTH
-from processes import Child, disconnect, wait_until
+from berthd import BERTH, BERTHD
+from processes import DEADLINE_S, Child, disconnect, wait_until
 from servers import need
 from servers import redis as ask_redis
 from upstream import ask
@@ -141,3 +141,32 @@ def test_the_pin_is_on_every_tcp_connection_before_anyone_has_it(berthd, upstrea
     with berthd({"echo": {"endpoints": [upstream.url]}}).session().lease("echo") as lease:
         with pytest.raises(PermissionError):
             lease.sock.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
+
+
+def without_privileges():
+    return [*need("setpriv"), "--bounding-set=-all", "--inh-caps=-all"] if os.getuid() == 0 else []
+
+
+def test_without_privileges_sockets_are_served_pinned_or_not(berthd, upstream):
+    """Some kernels let only CAP_NET_ADMIN put a filter on a TCP socket."""
+    daemon = berthd({"echo": {"endpoints": [upstream.url]}}, within=without_privileges())
+    with daemon.session() as session:
+        for _ in range(3):
+            with session.lease("echo") as lease:
+                assert ask(lease.sock) == 1
+
+
+def test_what_leaves_the_namespace_is_pinned_or_not_served_at_all(folder, upstream):
+    config = folder / "berthd.toml"
+    config.write_text(f'[pool.echo]\nendpoints = ["{upstream.url}"]\nsandbox = "pinned"\n')
+    command = [*without_privileges(), BERTHD, "--user", "--runtime-dir", folder, "--config", config]
+    daemon = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        said = next(line for line in daemon.stderr if "ready" in line or "cannot pin" in line)
+        if "ready" in said:
+            pytest.skip("this kernel lets everybody put a filter on a TCP socket")
+        assert 'pool "echo" says sandbox = "pinned"' in said
+        assert daemon.wait(DEADLINE_S) != 0
+    finally:
+        daemon.kill()
+        daemon.wait()

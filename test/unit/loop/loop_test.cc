@@ -81,7 +81,9 @@ TEST(Loop, WorkRunsElsewhereAndItsEndOnTheLoop) {
   std::thread::id worker, end;
   loop.run_on_worker([&] { worker = std::this_thread::get_id(); },
                      [&] { end = std::this_thread::get_id(); });
+  EXPECT_TRUE(loop.working());
   loop.run();
+  EXPECT_FALSE(loop.working());
   EXPECT_NE(std::this_thread::get_id(), worker);
   EXPECT_EQ(std::this_thread::get_id(), end);
 }

@@ -33,7 +33,7 @@ TEST(Dial, SetsNodelayAndKeepaliveByDefault) {
 }
 
 TEST(Dial, LeavesOutWhatIsSwitchedOff) {
-  DialOptions options;
+  DialOptions options = test::dial_options();
   options.nodelay = false;
   options.keepalive = false;
   const Connection c("tcp://127.0.0.1:1", options);
@@ -54,7 +54,7 @@ TEST(Dial, ReachesIpv6UnixPathAndAbstractName) {
 TEST(Dial, ARefusalSaysWhereAndWhy) {
   SocketAddress address = test::address_of("tcp://127.0.0.1:1");
   { const UniqueFd gone = test::listen_at(address); }
-  auto fd = start_connect(address, {});
+  auto fd = start_connect(address, test::dial_options());
   ASSERT_TRUE(fd.ok()) << fd.status();
   ASSERT_TRUE(test::wait_writable(fd->get()));
   EXPECT_EQ(words(finish_connect(fd->get(), address)),
@@ -73,14 +73,14 @@ TEST(Dial, AFullUnixBacklogIsAnErrorThatSaysSo) {
   SocketAddress address = test::address_of("unix://" + folder.file("s"));
   const UniqueFd listener = test::listen_at(address, 0);
   const UniqueFd first = test::dial(address);
-  const auto second = start_connect(address, {});
+  const auto second = start_connect(address, test::dial_options());
   EXPECT_EQ(words(second.status()),
             "connect to " + address.text() + ": its backlog is full, the server does not accept");
 }
 
 TEST(Dial, WithoutAFreeDescriptorItIsNotTheServersFault) {
   const test::NoFdsLeft limit;
-  const auto fd = start_connect(test::address_of("tcp://127.0.0.1:80"), {});
+  const auto fd = start_connect(test::address_of("tcp://127.0.0.1:80"), test::dial_options());
   EXPECT_EQ(fd.status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(words(fd.status()), "open a socket for 127.0.0.1:80: Too many open files");
 }

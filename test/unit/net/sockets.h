@@ -22,6 +22,7 @@
 #include "base/unique_fd.h"
 #include "net/address.h"
 #include "net/dial.h"
+#include "net/pin.h"
 
 namespace berth::net::test {
 
@@ -63,7 +64,14 @@ inline UniqueFd accept_from(const UniqueFd& listener) {
   return UniqueFd(accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
 }
 
-inline UniqueFd dial(const SocketAddress& address, const DialOptions& options = {}) {
+// The defaults, less the pin where this process may not pin.
+inline DialOptions dial_options() {
+  DialOptions options;
+  options.pin = can_pin().ok();
+  return options;
+}
+
+inline UniqueFd dial(const SocketAddress& address, const DialOptions& options = dial_options()) {
   auto fd = start_connect(address, options);
   EXPECT_TRUE(fd.ok()) << fd.status();
   if (!fd.ok()) return UniqueFd();
@@ -75,7 +83,8 @@ inline UniqueFd dial(const SocketAddress& address, const DialOptions& options = 
 
 // One pooled connection and the server's end of it.
 struct Connection {
-  explicit Connection(const std::string& url = "tcp://127.0.0.1:1", const DialOptions& options = {})
+  explicit Connection(const std::string& url = "tcp://127.0.0.1:1",
+                      const DialOptions& options = dial_options())
       : address(address_of(url)),
         listener(listen_at(address)),
         fd(dial(address, options)),

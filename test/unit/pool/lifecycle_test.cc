@@ -1,0 +1,529 @@
+// Connections from dial to close: idle order, limits, ages, renew, sessions, shutdown (rules 1, 4 to 7,
+// 13 to 15, 19).
+#include "unit/pool/pool_fixture.h"
+
+namespace berth::pool {
+namespace {
+
+class Lifecycle : public PoolTest {
+ protected:
+  // `count` idle connections of this session, the first one the longest idle.
+  std::vector<ConnectionId> idle_ones(SessionId session, PoolId pool, int count) {
+    std::vector<Granted> held;
+    std::vector<ConnectionId> ids;
+    for (int i = 0; i < count; ++i) held.push_back(take(session, pool));
+    for (const Granted& granted : held) {
+      release(session, granted.lease);
+      ids.push_back(granted.connection);
+      pass(1ms);
+    }
+    return ids;
+  }
+};
+
+TEST_F(Lifecycle, LifoGrantsTheOneThatCameBackLast) {
+  const PoolId pool = add(policy());
+  const SessionId alice = session();
+  const std::vector<ConnectionId> ids = idle_ones(alice, pool, 3);
+  EXPECT_EQ(take(alice, pool).connection, ids.back());
+}
+
+TEST_F(Lifecycle, FifoGrantsTheOneIdleLongest) {
+  PoolPolicy p = policy();
+  p.idle_order = IdleOrder::fifo;
+  const PoolId pool = add(p);
+  const SessionId alice = session();
+  const std::vector<ConnectionId> ids = idle_ones(alice, pool, 3);
+  EXPECT_EQ(take(alice, pool).connection, ids.front());
+}
+
+TEST_F(Lifecycle, ShareUserGrantsToTheSameUserOnAnySocket) {
+  const PoolId pool = add(policy());
+  const ConnectionId idle = leave_idle(session(kAlice, 1), pool);
+  EXPECT_NE(take(session(kBob, 1), pool).connection, idle);
+  EXPECT_EQ(take(session(kAlice, 2), pool).connection, idle);
+}
+
+TEST_F(Lifecycle, ShareSocketGrantsToAnyUserOfTheSameSocket) {
+  PoolPolicy p = policy();
+  p.share = Share::socket;
+  const PoolId pool = add(p);
+  const ConnectionId idle = leave_idle(session(kAlice, 1), pool);
+  EXPECT_NE(take(session(kAlice, 2), pool).connection, idle);
+  EXPECT_EQ(take(session(kBob, 1), pool).connection, idle);
+}
+
+TEST_F(Lifecycle, AGrantSaysWhetherTheConnectionIsFreshOrAnotherSessions) {
+  const PoolId pool = add(policy());
+  const SessionId one = session();
+  const Granted first = take(one, pool);
+  EXPECT_TRUE(first.fresh);
+  EXPECT_FALSE(first.new_session);
+  release(one, first.lease);
+  const Granted again = take(one, pool);
+  EXPECT_FALSE(again.fresh);
+  EXPECT_FALSE(again.new_session);
+  release(one, again.lease);
+  EXPECT_TRUE(take(session(), pool).new_session);
+}
+
+TEST_F(Lifecycle, AConnectionIsInspectedBeforeItGoesIdle) {
+  inspections = Answer::never;
+  const PoolId pool = add(policy());
+  const SessionId alice = session();
+  const Granted held = take(alice, pool);
+  release(alice, held.lease);
+  EXPECT_EQ(state(held.connection), State::resetting);
+  depot->inspected(now, held.connection, true, actions);
+  EXPECT_EQ(state(held.connection), State::idle);
+}
+
+TEST_F(Lifecycle, ADirtyConnectionIsClosedAndSoIsOneThatCannotBeJudgedInTime) {
+  inspections = Answer::no;
+  const PoolId pool = add(policy());
+  const SessionId alice = session();
+  EXPECT_TRUE(closed(leave_idle(alice, pool), CloseReason::dirty));
+  inspections = Answer::never;
+  const ConnectionId unsent = leave_idle(alice, pool);
+  pass(999ms);
+  EXPECT_EQ(state(unsent), State::resetting);
+  pass(1ms);
+  EXPECT_TRUE(closed(unsent, CloseReason::dirty));
+}
+
+TEST_F(Lifecycle, DiscardClosesWithoutAnInspection) {
+  const PoolId pool = add(policy());
+  const SessionId alice = session();
+  const Granted held = take(alice, pool);
+  release(alice, held.lease, Outcome::kDiscard);
+  EXPECT_TRUE(closed(held.connection, CloseReason::discarded));
+}
+
+// --- limits on what rests ---
+
+TEST_F(Lifecycle, MaxIdleClosesTheOneIdleLongest) {
+  PoolPolicy p = policy();
+  p.max_idle = 2;
+  const PoolId pool = add(p);
+  const std::vector<ConnectionId> ids = idle_ones(session(), pool, 3);
+  EXPECT_TRUE(closed(ids[0], CloseReason::overflow));
+  EXPECT_EQ(count(pool, State::idle), 2u);
+}
+
+TEST_F(Lifecycle, MaxIdleNoneKeepsNothingButServesWhoWaits) {
+  PoolPolicy p = policy();
+  p.max_idle = kNone;
+  p.max_connections = 1;
+  const PoolId pool = add(p);
+  const SessionId alice = session();
+  const Granted held = take(alice, pool);
+  const uint64_t next = ask(alice, pool);
+  release(alice, held.lease);
+  EXPECT_EQ(lease_of(next).connection, held.connection);
+  release(alice, lease_of(next).lease);
+  EXPECT_TRUE(closed(held.connection, CloseReason::overflow));
+}
+
+TEST_F(Lifecycle, TotalMaxIdleClosesTheLeastRecentlyReturnedOfAnyPool) {
+  start({100, 2, 1});
+  const PoolId one = add(policy("one"));
+  const PoolId two = add(policy("two"));
+  const SessionId alice = session();
+  const ConnectionId first = leave_idle(alice, one);
+  pass(1s);
+  leave_idle(alice, two);
+  pass(1s);
+  idle_ones(alice, two, 2);
+  EXPECT_TRUE(closed(first, CloseReason::overflow));
+  EXPECT_EQ(depot->shared().idle, 2u);
+}
+
+TEST_F(Lifecycle, TotalMaxIdleNoneKeepsOnlyMinIdle) {
+  start({100, kNone, 1});
+  PoolPolicy p = policy();
+  p.min_idle = 1;
+  const PoolId pool = add(p);
+  const SessionId alice = session();
+  const ConnectionId held = leave_idle(alice, pool);
+  EXPECT_TRUE(closed(held, CloseReason::overflow));
+  EXPECT_EQ(count(pool, State::idle), 1u);
+}
+
+TEST_F(Lifecycle, IdleTimeoutCountsFromTheReturn) {
+  PoolPolicy p = policy();
+  p.idle_timeout = 10s;
+  const PoolId pool = add(p);
+  const SessionId alice = session();
+  const Granted held = take(alice, pool);
+  pass(1min);
+  release(alice, held.lease);
+  pass(10s - 1ms);
+  EXPECT_EQ(state(held.connection), State::idle);
+  pass(1ms);
+  EXPECT_TRUE(closed(held.connection, CloseReason::idle));
+}
+
+TEST_F(Lifecycle, IdleTimeoutZeroIsNever) {
+  PoolPolicy p = policy();
+  p.idle_timeout = 0s;
+  p.max_lifetime = 0s;
+  const PoolId pool = add(p);
+  leave_idle(session(), pool);
+  EXPECT_EQ(depot->next_deadline(), kNever);
+}
+
+TEST_F(Lifecycle, TakingAConnectionTakesItsIdleTimeoutAway) {
+  PoolPolicy p = policy();
+  p.idle_timeout = 10s;
+  const PoolId pool = add(p);
+  const SessionId alice = session();
+  leave_idle(alice, pool);
+  pass(9s);
+  const Granted held = take(alice, pool);
+  pass(9s);
+  EXPECT_EQ(state(held.connection), State::leased);
+}
+
+TEST_F(Lifecycle, MaxLifetimeEndsAnIdleOneWithinItsLastQuarter) {
+  PoolPolicy p = policy();
+  p.max_lifetime = 100s;
+  p.idle_timeout = 0s;
+  const PoolId pool = add(p);
+  const SessionId alice = session();
+  const std::vector<ConnectionId> ids = idle_ones(alice, pool, 8);
+  pass(74s);
+  EXPECT_EQ(count(pool, State::idle), 8u);
+  pass(26s);
+  EXPECT_EQ(count(pool, State::idle), 0u);
+  for (const ConnectionId id : ids) EXPECT_TRUE(closed(id, CloseReason::age));
+}
+
+TEST_F(Lifecycle, ConnectionsDialledTogetherDoNotEndTogether) {
+  PoolPolicy p = policy();
+  p.max_lifetime = 100s;
+  const PoolId pool = add(p);
+  idle_ones(session(), pool, 8);
+  pass(88s);
+  EXPECT_GT(count(pool, State::idle), 0u);
+  EXPECT_LT(count(pool, State::idle), 8u);
+}
+
+TEST_F(Lifecycle, MaxLifetimeNeverEndsALease) {
+  PoolPolicy p = policy();
+  p.max_lifetime = 10s;
+  const PoolId pool = add(p);
+  const SessionId alice = session();
+  const Granted held = take(alice, pool);
+  pass(1h);
+  EXPECT_EQ(state(held.connection), State::leased);
+  release(alice, held.lease);
+  EXPECT_TRUE(closed(held.connection, CloseReason::age));
+}
+
+TEST_F(Lifecycle, WhatIsTooOldIsNotGrantedThoughTheTimerIsLate) {
+  PoolPolicy p = policy();
+  p.max_lifetime = 10s;
+  const PoolId pool = add(p);
+  const SessionId alice = session();
+  const ConnectionId old = leave_idle(alice, pool);
+  pass_unnoticed(11s);
+  EXPECT_NE(take(alice, pool).connection, old);
+  EXPECT_TRUE(closed(old, CloseReason::age));
+}
+
+TEST_F(Lifecycle, MaxUsesEndsItAtTheRelease) {
+  PoolPolicy p = policy();
+  p.max_uses = 2;
+  const PoolId pool = add(p);
+  const SessionId alice = session();
+  const ConnectionId id = leave_idle(alice, pool);
+  EXPECT_EQ(state(id), State::idle);
+  EXPECT_EQ(leave_idle(alice, pool), id);
+  EXPECT_TRUE(closed(id, CloseReason::uses));
+}
+
+// --- min_idle ---
+
+TEST_F(Lifecycle, MinIdleIsReadyBeforeAnybodyAsksAndRefilledWhenOneIsTaken) {
+  PoolPolicy p = policy();
+  p.min_idle = 2;
+  const PoolId pool = add(p);
+  EXPECT_EQ(dialed.size(), 2u);
+  take(session(), pool);
+  EXPECT_EQ(count(pool, State::idle), 2u);
+  EXPECT_EQ(dialed.size(), 3u);
+}
+
+TEST_F(Lifecycle, MinIdleDoesNotIdleOutButAges) {
+  PoolPolicy p = policy();
+  p.min_idle = 1;
+  p.idle_timeout = 10s;
+  p.max_lifetime = 100s;
+  const PoolId pool = add(p);
+  pass(70s);
+  EXPECT_EQ(dialed.size(), 1u);
+  pass(30s);
+  EXPECT_TRUE(closed(dialed[0], CloseReason::age));
+  EXPECT_EQ(count(pool, State::idle), 1u);
+}
+
+TEST_F(Lifecycle, MinIdleIsRefilledWithBackoffOneDialAtATime) {
+  PoolPolicy p = policy();
+  p.min_idle = 3;
+  dials = Answer::no;
+  const PoolId pool = add(p);
+  const size_t at_first = dialed.size();
+  EXPECT_LE(at_first, 3u);
+  pass(79ms);
+  EXPECT_EQ(dialed.size(), at_first);
+  pass(60s);
+  EXPECT_LT(dialed.size(), 25u);
+  dials = Answer::yes;
+  pass(12s);
+  EXPECT_EQ(count(pool, State::idle), 3u);
+}
+
+TEST_F(Lifecycle, AnotherOneIsKeptWhenAKeptOneIsTaken) {
+  PoolPolicy p = policy();
+  p.min_idle = 1;
+  p.idle_timeout = 10s;
+  dials = Answer::never;
+  const PoolId pool = add(p);
+  const SessionId alice = session();
+  const uint64_t impatient = ask(alice, pool, 1ms);
+  const uint64_t other = ask(alice, pool, 1ms);
+  pass(1ms);
+  EXPECT_TRUE(refused(impatient) && refused(other));
+  for (const ConnectionId id : std::vector(dialing)) dial_succeeds(id);
+  ASSERT_GE(count(pool, State::idle), 2u);
+  take(alice, pool);
+  EXPECT_EQ(depot->pool(pool).kept(), 1u);
+  pass(1min);
+  EXPECT_EQ(count(pool, State::idle), 1u);
+}
+
+// --- renew ---
+
+TEST_F(Lifecycle, RenewClosesIdleOnesNowAndLeasedOnesOnRelease) {
+  const PoolId pool = add(policy());
+  const SessionId alice = session();
+  const Granted held = take(alice, pool);
+  const ConnectionId idle = leave_idle(alice, pool);
+  const Depot::Renewed renewed = depot->renew(now, pool, actions);
+  carry_out();
+  EXPECT_EQ(renewed.closed, 1u);
+  EXPECT_EQ(renewed.marked, 1u);
+  EXPECT_TRUE(closed(idle, CloseReason::renewed));
+  release(alice, held.lease);
+  EXPECT_TRUE(closed(held.connection, CloseReason::renewed));
+  const ConnectionId fresh = leave_idle(alice, pool);
+  EXPECT_EQ(state(fresh), State::idle) << "the mark is the connection's, not the key's";
+}
+
+TEST_F(Lifecycle, RenewReachesWhatABatchHasCollectedAndWhatIsBeingDialled) {
+  PoolPolicy p = policy();
+  p.max_connections = 3;
+  const PoolId pool = add(p);
+  const SessionId alice = session();
+  const Granted one = take(alice, pool);
+  const Granted two = take(alice, pool);
+  dials = Answer::never;
+  const uint64_t batch = ask(alice, pool, 30s, 3);
+  release(alice, one.lease);
+  const Depot::Renewed renewed = depot->renew(now, pool, actions);
+  carry_out();
+  EXPECT_EQ(renewed.closed, 1u);
+  EXPECT_EQ(renewed.marked, 1u);
+  EXPECT_TRUE(closed(one.connection, CloseReason::renewed));
+  dials = Answer::yes;
+  dial_succeeds(dialed[2]);
+  EXPECT_TRUE(closed(dialed[2], CloseReason::renewed));
+  for (const ConnectionId id : std::vector(dialing)) dial_succeeds(id);
+  release(alice, two.lease);
+  EXPECT_TRUE(granted(batch));
+}
+
+// --- sessions ---
+
+TEST_F(Lifecycle, ASessionsEndDiscardsItsLeasesAndItsRequests) {
+  PoolPolicy p = policy();
+  p.max_connections = 1;
+  const PoolId pool = add(p);
+  const SessionId alice = session();
+  const SessionId other = session();
+  const Granted held = take(alice, pool);
+  const uint64_t his = ask(alice, pool);
+  const uint64_t others = ask(other, pool);
+  end(alice);
+  EXPECT_TRUE(closed(held.connection, CloseReason::session_end));
+  EXPECT_TRUE(waits(his)) << "there is nobody to answer";
+  EXPECT_TRUE(granted(others));
+  EXPECT_EQ(depot->session(alice), nullptr);
+}
+
+TEST_F(Lifecycle, AnEndingSessionIsNotGrantedWhatItsOwnBatchGivesUp) {
+  PoolPolicy p = policy();
+  p.max_connections = 2;
+  const PoolId pool = add(p);
+  const SessionId alice = session();
+  const SessionId other = session();
+  const Granted one = take(other, pool);
+  take(other, pool);
+  ask(alice, pool, 30s, 2);
+  const uint64_t his = ask(alice, pool);
+  const uint64_t others = ask(other, pool);
+  release(other, one.lease);  // collected by the batch
+  end(alice);
+  EXPECT_TRUE(waits(his));
+  EXPECT_EQ(lease_of(others).connection, one.connection);
+  EXPECT_TRUE(closes.empty());
+}
+
+TEST_F(Lifecycle, EventsOfAnEndedSessionHaveNoEffect) {
+  const PoolId pool = add(policy());
+  const SessionId alice = session();
+  const Granted held = take(alice, pool);
+  end(alice);
+  end(alice);
+  EXPECT_FALSE(release(alice, held.lease));
+  cancel(alice, 1);
+  ask(alice, pool);
+  EXPECT_EQ(depot->shared().leases.size(), 0u);
+}
+
+TEST_F(Lifecycle, LateNewsOfAConnectionThatHasGoneHasNoEffect) {
+  const PoolId pool = add(policy());
+  const SessionId alice = session();
+  const Granted held = take(alice, pool);
+  release(alice, held.lease, Outcome::kDiscard);
+  depot->dialed(now, held.connection, actions);
+  depot->dial_failed(now, held.connection, "late", actions);
+  depot->inspected(now, held.connection, true, actions);
+  depot->lost(now, held.connection, CloseReason::dead, actions);
+  EXPECT_TRUE(actions.empty());
+  EXPECT_EQ(depot->budget().used(), 0u);
+}
+
+// --- shutdown ---
+
+TEST_F(Lifecycle, AShutdownWaitsForLeasesThenRevokesThem) {
+  const PoolId pool = add(policy());
+  const SessionId alice = session();
+  const Granted kept = take(alice, pool);
+  const Granted given = take(alice, pool);
+  leave_idle(alice, pool);
+  dials = Answer::never;
+  const uint64_t waiting = ask(alice, pool, 60s, 10);
+  depot->shut_down(now, 30s, actions);
+  carry_out();
+  EXPECT_EQ(code(waiting), Code::kShuttingDown);
+  EXPECT_EQ(count(pool, State::leased), 2u);
+  EXPECT_EQ(depot->shared().connections.size(), 2u);
+  release(alice, given.lease);
+  EXPECT_TRUE(closed(given.connection, CloseReason::shutdown));
+  pass(29s);
+  EXPECT_FALSE(depot->drained());
+  pass(1s);
+  EXPECT_EQ(revoked, std::vector{kept.lease});
+  EXPECT_TRUE(closed(kept.connection, CloseReason::revoked));
+  EXPECT_TRUE(depot->drained());
+  EXPECT_EQ(depot->budget().used(), 0u);
+}
+
+TEST_F(Lifecycle, ASecondShutdownRevokesAtOnce) {
+  const PoolId pool = add(policy());
+  take(session(), pool);
+  depot->shut_down(now, 30s, actions);
+  depot->shut_down(now, 30s, actions);
+  carry_out();
+  EXPECT_TRUE(depot->drained());
+}
+
+TEST_F(Lifecycle, AGrantTakenBackDuringAShutdownIsRefused) {
+  const PoolId pool = add(policy());
+  const SessionId alice = session();
+  depot->request(now, alice, pool, {77, 1, 1s}, actions);
+  depot->dialed(now, std::get<Dial>(actions.take()).connection, actions);
+  const Grant grant = std::get<Grant>(actions.take());
+  depot->shut_down(now, 30s, actions);
+  depot->take_back(now, grant, grant.leases[0].connection, CloseReason::dead, actions);
+  carry_out();
+  EXPECT_EQ(code(77), Code::kShuttingDown);
+  EXPECT_TRUE(depot->drained());
+}
+
+TEST_F(Lifecycle, AGrantTakenBackAfterItsRevocationIsRefusedToo) {
+  const PoolId pool = add(policy());
+  const SessionId alice = session();
+  depot->request(now, alice, pool, {77, 1, 1s}, actions);
+  depot->dialed(now, std::get<Dial>(actions.take()).connection, actions);
+  const Grant grant = std::get<Grant>(actions.take());
+  depot->shut_down(now, 30s, actions);
+  depot->shut_down(now, 30s, actions);
+  depot->take_back(now, grant, grant.leases[0].connection, CloseReason::dead, actions);
+  carry_out();
+  EXPECT_EQ(code(77), Code::kShuttingDown);
+  EXPECT_TRUE(depot->drained());
+}
+
+TEST_F(Lifecycle, APoolAddedDuringAShutdownDialsNothing) {
+  depot->shut_down(now, 30s, actions);
+  PoolPolicy p = policy();
+  p.min_idle = 1;
+  const PoolId pool = add(p);
+  EXPECT_TRUE(dialed.empty());
+  EXPECT_EQ(code(ask(session(), pool)), Code::kShuttingDown);
+}
+
+TEST_F(Lifecycle, ADepotMayEndWithConnectionsOpen) {
+  take(session(), add(policy()));
+  depot.reset();
+}
+
+// --- dynamic pools ---
+
+TEST_F(Lifecycle, OfTheEmptyDynamicPoolsTheLeastRecentlyUsedIsForgotten) {
+  const auto dynamic = [&](const char* key) {
+    const PoolId id = depot->add_dynamic_pool(now, policy(key), actions);
+    carry_out();
+    return id;
+  };
+  const SessionId alice = session();
+  const PoolId one = dynamic("one");
+  const PoolId two = dynamic("two");
+  const PoolId busy = dynamic("busy");
+  take(alice, busy);
+  for (const PoolId pool : {two, one}) {
+    const Granted held = take(alice, pool);
+    release(alice, held.lease, Outcome::kDiscard);
+  }
+  EXPECT_TRUE(depot->forget_empty(now));
+  EXPECT_FALSE(depot->find_pool("two"));
+  EXPECT_TRUE(depot->find_pool("one"));
+  EXPECT_TRUE(depot->forget_empty(now));
+  EXPECT_FALSE(depot->forget_empty(now)) << "the third is in use";
+  EXPECT_EQ(depot->dynamic_pools(), 1u);
+}
+
+TEST_F(Lifecycle, AnEmptyPoolThatIsHungryForSlotsCanBeForgotten) {
+  start({1, kUnlimited, 1});
+  take(session(), add(policy("other")));
+  PoolPolicy p = policy("hungry");
+  p.min_idle = 1;
+  depot->add_dynamic_pool(now, p, actions);
+  EXPECT_EQ(depot->shared().hungry.size(), 1u);
+  EXPECT_TRUE(depot->forget_empty(now));
+  EXPECT_TRUE(depot->shared().hungry.empty());
+}
+
+TEST_F(Lifecycle, APoolInBackoffIsNotForgottenLestTheBackoffBe) {
+  dials = Answer::no;
+  const PoolId pool = depot->add_dynamic_pool(now, policy("down"), actions);
+  ask(session(), pool);
+  EXPECT_FALSE(depot->forget_empty(now));
+  pass(1s);
+  EXPECT_TRUE(depot->forget_empty(now));
+}
+
+}  // namespace
+}  // namespace berth::pool

@@ -1,0 +1,205 @@
+// The order of a lease request, A to G (DESIGN section 5).
+#include "unit/pool/pool_fixture.h"
+
+namespace berth::pool {
+namespace {
+
+class Order : public PoolTest {};
+
+TEST_F(Order, A_WhoIsNotNamedIsRefusedEvenIfAConnectionIsIdle) {
+  PoolPolicy p = policy();
+  p.min_idle = 1;
+  const PoolId pool = add(p);
+  EXPECT_EQ(code(ask(session(kEve), pool)), Code::kNotPermitted);
+  EXPECT_EQ(refusals[1].text, "allow_users of \"redis\" does not name it");
+}
+
+TEST_F(Order, A_NobodyIsAllowedByDefault) {
+  PoolPolicy p = policy();
+  p.allow_uids.clear();
+  EXPECT_EQ(code(ask(session(0), add(p))), Code::kNotPermitted);
+}
+
+TEST_F(Order, A_AForeignNetworkNamespaceNeedsAPinnedPool) {
+  PoolPolicy pinned = policy("pinned");
+  pinned.sandbox = Sandbox::pinned;
+  const PoolId relay = add(policy());
+  const PoolId other = add(pinned);
+  const SessionId sandboxed = depot->open_session({kAlice, 1, 0, true});
+  EXPECT_EQ(code(ask(sandboxed, relay)), Code::kNotPermitted);
+  EXPECT_TRUE(granted(ask(sandboxed, other)));
+  EXPECT_EQ(depot->keys(sandboxed), std::vector<std::string_view>{"pinned"});
+}
+
+TEST_F(Order, B_ADepotThatStopsRefusesBeforeItLooksForAnythingIdle) {
+  const PoolId pool = add(policy());
+  const SessionId alice = session();
+  const Granted held = take(alice, pool);
+  depot->shut_down(now, 30s, actions);
+  carry_out();
+  EXPECT_EQ(code(ask(alice, pool)), Code::kShuttingDown);
+  EXPECT_FALSE(refused(1));
+  EXPECT_TRUE(release(alice, held.lease));
+}
+
+TEST_F(Order, C_AnIdleConnectionIsGrantedWithoutADial) {
+  const PoolId pool = add(policy());
+  const SessionId alice = session();
+  const ConnectionId idle = leave_idle(alice, pool);
+  EXPECT_EQ(take(alice, pool).connection, idle);
+  EXPECT_EQ(dialed.size(), 1u);
+}
+
+TEST_F(Order, C_OwnConnectionsComeBeforeTheReserveOfNobody) {
+  PoolPolicy p = policy();
+  p.min_idle = 1;
+  const PoolId pool = add(p);
+  const SessionId alice = session();
+  const ConnectionId first = leave_idle(alice, pool);
+  EXPECT_EQ(depot->pool(pool).kept(), 1u);
+  EXPECT_EQ(take(alice, pool).connection, first);
+}
+
+TEST_F(Order, C_TheDeadAreClosedAndTheNextIsTried) {
+  const PoolId pool = add(policy());
+  const SessionId alice = session();
+  const Granted one = take(alice, pool);
+  const Granted two = take(alice, pool);
+  release(alice, one.lease);
+  release(alice, two.lease);
+  dead = {two.connection};
+  EXPECT_EQ(take(alice, pool).connection, one.connection);
+  EXPECT_TRUE(closed(two.connection, CloseReason::dead));
+}
+
+TEST_F(Order, C_WhenAllIdleOnesAreDeadAFreshOneIsDialled) {
+  const PoolId pool = add(policy());
+  const SessionId alice = session();
+  const ConnectionId old = leave_idle(alice, pool);
+  dead = {old};
+  const Granted fresh = take(alice, pool);
+  EXPECT_NE(fresh.connection, old);
+  EXPECT_TRUE(fresh.fresh);
+}
+
+TEST_F(Order, D_WithoutAnIdleOneANewOneIsDialled) {
+  const PoolId pool = add(policy());
+  EXPECT_TRUE(take(session(), pool).fresh);
+}
+
+TEST_F(Order, D_AnothersIdleConnectionIsLeftAloneWhileThereIsRoom) {
+  const PoolId pool = add(policy());
+  const ConnectionId alices = leave_idle(session(kAlice), pool);
+  take(session(kBob), pool);
+  EXPECT_EQ(state(alices), State::idle);
+}
+
+TEST_F(Order, E_UnderMaxConnectionsTheOneIdleLongestOfOthersGoes) {
+  PoolPolicy p = policy();
+  p.max_connections = 2;
+  const PoolId pool = add(p);
+  const SessionId alice = session(kAlice);
+  const Granted one = take(alice, pool);
+  const Granted two = take(alice, pool);
+  release(alice, two.lease);
+  pass(1s);
+  release(alice, one.lease);
+  take(session(kBob), pool);
+  EXPECT_TRUE(closed(two.connection, CloseReason::evicted));
+  EXPECT_EQ(state(one.connection), State::idle);
+}
+
+TEST_F(Order, E_ThePlaceIsFreeOnlyWhenTheSocketIsClosed) {
+  PoolPolicy p = policy();
+  p.max_connections = 1;
+  const PoolId pool = add(p);
+  leave_idle(session(kAlice), pool);
+  closings = Answer::never;
+  const uint64_t bobs = ask(session(kBob), pool);
+  EXPECT_EQ(dialed.size(), 1u);
+  EXPECT_TRUE(waits(bobs));
+  finish_closes();
+  EXPECT_TRUE(granted(bobs));
+}
+
+TEST_F(Order, E_NothingIsClosedForADialThatCannotStart) {
+  PoolPolicy p = policy();
+  p.max_connections = 4;
+  p.fail_fast = false;
+  const PoolId pool = add(p);
+  const SessionId alice = session(kAlice);
+  const SessionId bob = session(kBob);
+  std::vector<Granted> held;
+  for (int i = 0; i < 3; ++i) held.push_back(take(alice, pool));
+  dials = Answer::no;
+  ask(bob, pool);  // its dial fails
+  for (const Granted& granted : held) release(alice, granted.lease);
+  ask(bob, pool);
+  ask(bob, pool);
+  EXPECT_EQ(count(pool, State::idle), 3u);
+}
+
+TEST_F(Order, E_AServerThatFailedCostsOneWarmConnectionForTheProbe) {
+  PoolPolicy p = policy();
+  p.max_connections = 3;
+  p.fail_fast = false;
+  const PoolId pool = add(p);
+  const SessionId alice = session(kAlice);
+  const SessionId bob = session(kBob);
+  const Granted one = take(alice, pool);
+  const Granted two = take(alice, pool);
+  dials = Answer::never;
+  ask(alice, pool, 30s);  // dials the third
+  dial_fails(dialing[0]);
+  dialing.clear();
+  pass(200ms);  // the backoff is over: the probe
+  ASSERT_EQ(dialing.size(), 1u);
+  for (const Granted& granted : {one, two}) release(alice, granted.lease);  // one serves Alice
+  EXPECT_EQ(count(pool, State::idle), 1u);
+  ask(bob, pool);
+  ask(bob, pool);
+  EXPECT_EQ(count(pool, State::idle), 1u) << "a probe is under way; it takes no further place";
+}
+
+TEST_F(Order, F_UnderTheBudgetTheOneIdleLongestOfAnyPoolGoes) {
+  start({2, kUnlimited, 1});
+  const PoolId one = add(policy("one"));
+  const PoolId two = add(policy("two"));
+  const PoolId three = add(policy("three"));
+  const SessionId alice = session();
+  const ConnectionId older = leave_idle(alice, two);
+  pass(1s);
+  const ConnectionId newer = leave_idle(alice, one);
+  take(alice, three);
+  EXPECT_TRUE(closed(older, CloseReason::evicted));
+  EXPECT_EQ(state(newer), State::idle);
+  EXPECT_EQ(depot->budget().used(), 2u);
+}
+
+TEST_F(Order, F_WhatKeepsAPoolAtMinIdleIsNotEvicted) {
+  start({2, kUnlimited, 1});
+  PoolPolicy p = policy("ready");
+  p.min_idle = 2;
+  const PoolId ready = add(p);
+  const PoolId other = add(policy("other"));
+  const uint64_t request = ask(session(), other, 1s);
+  EXPECT_EQ(count(ready, State::idle), 2u);
+  pass(1s);
+  EXPECT_EQ(code(request), Code::kTimedOut);
+  EXPECT_EQ(refusals[request].why->cause, Cause::kNoSlots);
+}
+
+TEST_F(Order, G_WhoeverFindsNothingWaitsForARelease) {
+  PoolPolicy p = policy();
+  p.max_connections = 1;
+  const PoolId pool = add(p);
+  const SessionId alice = session();
+  const Granted held = take(alice, pool);
+  const uint64_t request = ask(alice, pool);
+  EXPECT_TRUE(waits(request));
+  release(alice, held.lease);
+  EXPECT_EQ(lease_of(request).connection, held.connection);
+}
+
+}  // namespace
+}  // namespace berth::pool
