@@ -24,7 +24,9 @@ bool is_host_char(char c) {
 }
 
 // In brackets; '%' precedes a scope.
-bool is_address_char(char c) { return is_host_char(c) || c == ':' || c == '%'; }
+bool is_address_char(char c) {
+  return is_host_char(c) || c == ':' || c == '%';
+}
 
 Parsed parse_tcp(std::string_view text, std::string_view rest) {
   const std::string wrong = quoted(text) + ": ";

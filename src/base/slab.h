@@ -48,9 +48,7 @@ class Slab {
   }
 
   // nullptr if the id is stale or was never given.
-  Record* find(IdType id) {
-    return const_cast<Record*>(static_cast<const Slab*>(this)->find(id));
-  }
+  Record* find(IdType id) { return const_cast<Record*>(static_cast<const Slab*>(this)->find(id)); }
   const Record* find(IdType id) const {
     if (id.index() >= slots_.size()) return nullptr;
     const Slot& slot = slots_[id.index()];

@@ -184,19 +184,12 @@ bool PoolDriver::all_live(const pool::Grant& grant) const {
   });
 }
 
-void PoolDriver::end_turn() {
-  ++turn_;
-  timer_.arm(depot_.next_deadline());
-}
-
 // The check before each grant (DESIGN section 4, points 1 to 3). Says what is wrong, if anything.
 std::optional<CloseReason> PoolDriver::prepare(Upstream& upstream, const pool::Granted& granted,
                                                net::Heir heir) {
   const int fd = upstream.fd.get();
   if (granted.fresh) {
     if (!net::still_open(fd)) return CloseReason::dead;  // unread bytes may be a greeting
-  } else if (upstream.found_clean == turn_) {
-    // Judged in this very turn, with the same look at the socket.
   } else if (const net::Peek peek = net::peek(fd); peek != net::Peek::clean) {
     return peek == net::Peek::has_data ? CloseReason::dirty : CloseReason::dead;
   }
@@ -229,7 +222,6 @@ void PoolDriver::inspect(ConnectionId id, Duration next_wait) {
   }
   const bool clean = released.verdict == net::Released::clean;
   if (!clean) log().info("pool {}: a connection came back dirty: {}", key_of(id), released.why);
-  upstream->found_clean = clean ? turn_ : 0;
   depot_.inspected(loop_.now(), id, clean, actions_);
   if (clean) idle_watch_.add(id);
 }

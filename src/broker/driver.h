@@ -74,7 +74,7 @@ class PoolDriver {
   const pool::Depot& depot() const { return depot_; }
 
   // To be called at the end of each turn: sets the timer to the next deadline.
-  void end_turn();
+  void end_turn() { timer_.arm(depot_.next_deadline()); }
 
  private:
   // A connection whose last bytes the kernel has still to send, before it can be judged.
@@ -116,7 +116,6 @@ class PoolDriver {
   loop::Timer settling_timer_;
   absl::flat_hash_map<SessionId, Recipient*> recipients_;
   std::function<void()> drained_;
-  uint64_t turn_ = 1;  // of the loop
   uint64_t failed_closes_ = 0;
 };
 

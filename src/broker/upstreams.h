@@ -19,7 +19,6 @@ struct Upstream {
   net::SocketAddress peer;
   net::DialOptions options;
   bool handed_out = false;     // a lessee has, or had, a duplicate
-  uint64_t found_clean = 0;    // the turn in which it was last judged clean
   bool watched = false;        // in the idle watch
   bool watch_pending = false;  // to be watched soon
 };

@@ -6,7 +6,7 @@
 #include "berth/berth.h"
 #include "failure.h"
 #include "session.h"
-#include "wire/utf8.h"
+#include "base/utf8.h"
 
 using berth::client::Event;
 using berth::client::Failure;
@@ -65,7 +65,7 @@ std::optional<Failure> check_text(const char* what, std::string_view text, size_
     return invalid(std::string(what) + " has " + std::to_string(text.size()) + " bytes; at most " +
                    std::to_string(limit) + " are allowed");
   }
-  if (!wire::is_utf8(text)) return invalid(std::string(what) + " is not UTF-8");
+  if (!berth::is_utf8(text)) return invalid(std::string(what) + " is not UTF-8");
   return std::nullopt;
 }
 
@@ -133,7 +133,7 @@ int berth_session_open_named(const char* path, const char* name, berth_session**
   *out = nullptr;
   return guarded([&] {
     const std::string_view full = name != nullptr ? name : program_invocation_short_name;
-    const size_t size = wire::utf8_prefix(full, berth::kMaxSessionNameBytes);
+    const size_t size = berth::utf8_prefix(full, berth::kMaxSessionNameBytes);
     auto opened = Session::open(path, full.substr(0, size));
     if (const auto* failure = std::get_if<Failure>(&opened)) return report(*failure);
     Session* session = std::get<std::unique_ptr<Session>>(opened).release();

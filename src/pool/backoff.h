@@ -36,8 +36,7 @@ class Backoff {
   bool waits(TimePoint now) const { return failures_ > 0 && now < ready_at_; }
 
  private:
-  static constexpr Duration kLongest =
-      std::chrono::duration_cast<Duration>(kMost / (1 + kJitter));
+  static constexpr Duration kLongest = std::chrono::duration_cast<Duration>(kMost / (1 + kJitter));
 
   uint64_t failures_ = 0;
   Duration wait_ = kFirst;

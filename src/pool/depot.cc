@@ -98,8 +98,8 @@ std::optional<Refusal> Depot::refusal_of_access(const Session& session, const Po
   const PoolPolicy& policy = pool.policy();
   const auto& uids = policy.allow_uids;
   if (std::find(uids.begin(), uids.end(), session.info.uid) == uids.end()) {
-    return Refusal{Code::kNotPermitted, "allow_users of \"" + policy.key + "\" does not name it",
-                   {}, {}};
+    return Refusal{
+        Code::kNotPermitted, "allow_users of \"" + policy.key + "\" does not name it", {}, {}};
   }
   if (session.info.foreign_netns && policy.sandbox != Sandbox::pinned) {
     return Refusal{Code::kNotPermitted,

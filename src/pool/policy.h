@@ -35,7 +35,7 @@ struct PoolPolicy {
   std::vector<Endpoint> endpoints;
 
   IdleOrder idle_order = IdleOrder::lifo;
-  int max_connections = 20;  // 0 unlimited; counts each whose socket is not yet shut down
+  int max_connections = 20;   // 0 unlimited; counts each whose socket is not yet shut down
   int max_idle = kUnlimited;  // 0 unlimited, -1 none
   int min_idle = 0;           // connections without an owner that are kept ready
   int max_waiters = 1000;

@@ -31,7 +31,9 @@ bool Pool::empty(TimePoint now) const {
                       [now](const EndpointState& e) { return e.backoff.waits(now); });
 }
 
-void Pool::open(TimePoint now, Actions& actions) { settle(now, actions); }
+void Pool::open(TimePoint now, Actions& actions) {
+  settle(now, actions);
+}
 
 // --- states ---
 

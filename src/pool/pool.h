@@ -38,10 +38,10 @@ struct Shared {
   Slab<LeaseId, Lease> leases;
   Slab<WaiterId, Waiter> waiters;
   uint64_t arrivals = 0;
-  absl::btree_set<PoolId> hungry;  // pools that lack slots for their min_idle
+  absl::btree_set<PoolId> hungry;                    // pools that lack slots for their min_idle
   List<Waiter, &Waiter::collector_link> collectors;  // by arrival; at most one of each pool
-  size_t idle = 0;                 // connections in State::idle
-  size_t closing = 0;              // connections in State::closing: slots that come back soon
+  size_t idle = 0;                                   // connections in State::idle
+  size_t closing = 0;  // connections in State::closing: slots that come back soon
 };
 
 struct Request {
@@ -130,8 +130,8 @@ class Pool {
     size_t closes_left = 0;  // closing, not yet counted for a waiter
     bool may_dial = true;    // false once one could not: a later one may not overtake
     bool batch_waits = false;
-    bool again = false;      // what a refused one had collected may suit an earlier one
-    Entitled earlier;        // owners of batches that wait behind the oldest batch
+    bool again = false;  // what a refused one had collected may suit an earlier one
+    Entitled earlier;    // owners of batches that wait behind the oldest batch
   };
 
   StateList& list(State state) { return by_state_[static_cast<size_t>(state)]; }
@@ -196,11 +196,11 @@ class Pool {
   IdleSet idle_;
   WaiterQueue waiters_;
   Waiter* collecting_ = nullptr;  // the batch that holds collected ones, if one does
-  Deadline deadline_;           // the next try after a backoff
-  size_t total_ = 0;            // every connection until it is closed
-  size_t missing_ = 0;          // connections that the waiters lack
-  uint64_t epoch_ = 0;          // renew
-  uint64_t slot_arrival_ = 0;   // not 0: in shared_.slots under this arrival
+  Deadline deadline_;             // the next try after a backoff
+  size_t total_ = 0;              // every connection until it is closed
+  size_t missing_ = 0;            // connections that the waiters lack
+  uint64_t epoch_ = 0;            // renew
+  uint64_t slot_arrival_ = 0;     // not 0: in shared_.slots under this arrival
   uint64_t last_arrival_ = 0;
   bool stopping_ = false;
 };

@@ -8,8 +8,12 @@ namespace berth::pool {
 
 void Pool::request(TimePoint now, Session& session, const Request& request, Actions& actions) {
   const bool patient = request.timeout > Duration::zero();
-  const Ticket ticket{session.id, request.request_id, ++shared_.arrivals,
-                      now,        patient ? after(now, request.timeout) : now, patient};
+  const Ticket ticket{session.id,
+                      request.request_id,
+                      ++shared_.arrivals,
+                      now,
+                      patient ? after(now, request.timeout) : now,
+                      patient};
   last_arrival_ = ticket.arrival;
   if (request.count == 1 && grant_at_once(now, session, ticket, actions)) return;
   if (auto refusal = refusal_at_once(now, session, request)) {
@@ -41,8 +45,7 @@ void Pool::serve_new(TimePoint now, Waiter& waiter, Actions& actions) {
 }
 
 // On the way it closes what is too old, should the timer be late.
-Connection* Pool::best_idle(TimePoint now, Owner owner, const Entitled& earlier,
-                            Actions& actions) {
+Connection* Pool::best_idle(TimePoint now, Owner owner, const Entitled& earlier, Actions& actions) {
   while (true) {
     Connection* best = idle_.best(owner, policy_.idle_order, earlier);
     if (best == nullptr || now < best->expires_at) return best;
@@ -69,11 +72,11 @@ std::optional<Refusal> Pool::refusal_at_once(TimePoint now, const Session& sessi
     return Refusal{Code::kQueueFull, "", {}, std::move(full)};
   }
   if (session.waiters.size() >= kMaxWaitersPerSession) {
-    return Refusal{Code::kQueueFull,
-                   "this session has " + std::to_string(kMaxWaitersPerSession) +
-                       " requests that wait already",
-                   {},
-                   {}};
+    return Refusal{
+        Code::kQueueFull,
+        "this session has " + std::to_string(kMaxWaitersPerSession) + " requests that wait already",
+        {},
+        {}};
   }
   return std::nullopt;
 }
@@ -91,9 +94,8 @@ Waiter& Pool::enqueue(Session& session, const Ticket& ticket, uint32_t count) {
   waiter.deadline.subject = id.value();
   shared_.deadlines.set(waiter.deadline, ticket.until);
   session.waiters.push_back(waiter);
-  insert_in_order(waiters_, waiter, [&](const Waiter& other) {
-    return other.ticket.arrival > ticket.arrival;
-  });
+  insert_in_order(waiters_, waiter,
+                  [&](const Waiter& other) { return other.ticket.arrival > ticket.arrival; });
   missing_ += count;
   return waiter;
 }
@@ -132,7 +134,8 @@ void Pool::grant(TimePoint now, Waiter& waiter, Actions& actions) {
   Grant grant{waiter.ticket, id_, {}};
   while (Connection* connection = waiter.collected.front()) {
     waiter.collected.remove(*connection);
-    list(State::leased).remove(*connection);  // it is leased from now on, not since it was collected
+    list(State::leased)
+        .remove(*connection);  // it is leased from now on, not since it was collected
     list(State::leased).push_back(*connection);
     grant.leases.push_back(make_lease(now, session, waiter.owner, *connection));
   }
@@ -212,7 +215,8 @@ void Pool::take_back(TimePoint now, const Grant& grant, Session& session, Connec
   }
 }
 
-// As if it had not been granted. Whose options it has is not known any more; new_session stays true.
+// As if it had not been granted. Whose options it has is not known any more; new_session stays
+// true.
 void Pool::undo_use(Connection& connection, const Granted& granted) {
   --connection.uses;
   if (granted.fresh) connection.owner = Owner();

@@ -28,7 +28,8 @@ constexpr bool may_move(State from, State to) {
     case State::leased:
       return to == State::resetting || to == State::closing || to == State::parked ||
              to == State::idle;  // collected, but never handed out
-    case State::parked: return to == State::leased || to == State::resetting || to == State::closing;
+    case State::parked:
+      return to == State::leased || to == State::resetting || to == State::closing;
     case State::resetting: return to == State::idle || to == State::closing;
     case State::closing: return false;
   }
@@ -57,21 +58,21 @@ struct Connection {
   PoolId pool;
   State state = State::connecting;
   CloseReason close_reason = CloseReason::dead;  // meaningful in closing
-  bool kept = false;       // idle: one of the pool's min_idle, so never evicted
-  uint32_t endpoint = 0;   // index into the policy's endpoints
-  uint64_t epoch = 0;      // the pool's when it was dialled; an older one was renewed
-  uint64_t uses = 0;       // times granted
+  bool kept = false;      // idle: one of the pool's min_idle, so never evicted
+  uint32_t endpoint = 0;  // index into the policy's endpoints
+  uint64_t epoch = 0;     // the pool's when it was dialled; an older one was renewed
+  uint64_t uses = 0;      // times granted
   Owner owner;
-  SessionId last_session;  // the last holder
-  LeaseId lease;           // leased: whose; not valid while collected for a batch
-  TimePoint since{};       // in this state
-  TimePoint idle_since{};  // the last time it was handed in; a collected one keeps it
+  SessionId last_session;         // the last holder
+  LeaseId lease;                  // leased: whose; not valid while collected for a batch
+  TimePoint since{};              // in this state
+  TimePoint idle_since{};         // the last time it was handed in; a collected one keeps it
   TimePoint expires_at = kNever;  // its own max_lifetime
   Deadline deadline;
 
   ListLink<Connection> state_link;  // the pool's list of its state
   ListLink<Connection> owner_link;  // idle: its owner's idle ones; collected: the waiter's
-  ListLink<Connection> age_link;    // idle and not kept: all that may be evicted, idle longest first
+  ListLink<Connection> age_link;  // idle and not kept: all that may be evicted, idle longest first
 };
 
 struct Session;
@@ -104,9 +105,9 @@ struct Waiter {
 // What policy knows of the process behind a session.
 struct SessionInfo {
   uint32_t uid = 0;
-  int32_t pid = 0;            // 0: in another pid namespace
-  uint32_t socket = 0;        // which lease socket it came by
-  bool foreign_netns = false; // its network namespace is not the daemon's
+  int32_t pid = 0;             // 0: in another pid namespace
+  uint32_t socket = 0;         // which lease socket it came by
+  bool foreign_netns = false;  // its network namespace is not the daemon's
 };
 
 struct Session {

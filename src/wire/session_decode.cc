@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "base/limits.h"
-#include "wire/utf8.h"
+#include "base/utf8.h"
 
 namespace berth::wire {
 namespace {

@@ -8,7 +8,7 @@
 
 #include "base/limits.h"
 #include "wire/session_frames.h"
-#include "wire/utf8.h"
+#include "base/utf8.h"
 
 namespace berth::wire {
 namespace {

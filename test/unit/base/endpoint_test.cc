@@ -73,21 +73,19 @@ TEST(Endpoint, HasTheKernelsAndTheDnsLimits) {
   EXPECT_NE(error("tcp://" + std::string(254, 'a') + ":1").find("at most 253 bytes"),
             std::string::npos);
   EXPECT_EQ(error("unix:///" + std::string(106, 'a')), "no error");
-  EXPECT_NE(error("unix:///" + std::string(107, 'a')).find("at most 107 bytes"),
-            std::string::npos);
+  EXPECT_NE(error("unix:///" + std::string(107, 'a')).find("at most 107 bytes"), std::string::npos);
   EXPECT_EQ(error("unix://@" + std::string(106, 'a')), "no error");
-  EXPECT_NE(error("unix://@" + std::string(107, 'a')).find("at most 107 bytes"),
-            std::string::npos);
+  EXPECT_NE(error("unix://@" + std::string(107, 'a')).find("at most 107 bytes"), std::string::npos);
 }
 
 TEST(Endpoint, ErrorsQuoteNoControlCharactersAndNoNovels) {
-  EXPECT_EQ(error("x\n\x1b[31m"),
-            "\"x??[31m\": no scheme; write tcp://HOST:PORT or unix:///PATH");
+  EXPECT_EQ(error("x\n\x1b[31m"), "\"x??[31m\": no scheme; write tcp://HOST:PORT or unix:///PATH");
   EXPECT_LT(error(std::string(100'000, 'x')).size(), 200u);
   EXPECT_EQ(error(std::string("unix:///a\0b", 11)),
             "\"unix:///a?b\": a socket's path has no zero byte");
-  EXPECT_EQ(error(std::string("\n\n://", 5)),
-            "\"??://\": the scheme \"??\" is not known here; write tcp://HOST:PORT or unix:///PATH");
+  EXPECT_EQ(
+      error(std::string("\n\n://", 5)),
+      "\"??://\": the scheme \"??\" is not known here; write tcp://HOST:PORT or unix:///PATH");
 }
 
 }  // namespace

@@ -108,7 +108,8 @@ TEST_F(Ancestors, OneResourceElevenCycles) {
   EXPECT_EQ(dialed.size(), 1u);
 }
 
-// 9, 10, 11 and 113 resources against a limit of 10: a thousand and one cycles of random gets and puts.
+// 9, 10, 11 and 113 resources against a limit of 10: a thousand and one cycles of random gets and
+// puts.
 TEST_F(Ancestors, ManyResourcesNeverExceedTheLimitAndEndWithNoneInUse) {
   for (const size_t resources : {9u, 10u, 11u, 113u}) {
     start({10, kUnlimited, 1});
@@ -121,8 +122,8 @@ TEST_F(Ancestors, ManyResourcesNeverExceedTheLimitAndEndWithNoneInUse) {
       if (held.size() == 10 || (!held.empty() && random() % 2 == 0)) {
         const size_t i = random() % held.size();
         std::swap(held[i], held.back());
-        ASSERT_TRUE(release(alice, held.back(),
-                            random() % 3 == 0 ? Outcome::kDiscard : Outcome::kReuse));
+        ASSERT_TRUE(
+            release(alice, held.back(), random() % 3 == 0 ? Outcome::kDiscard : Outcome::kReuse));
         held.pop_back();
       }
       held.push_back(take(alice, pools[random() % resources]).lease);

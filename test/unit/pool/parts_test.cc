@@ -16,7 +16,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr TimePoint at(Duration since_start) { return TimePoint() + since_start; }
+constexpr TimePoint at(Duration since_start) {
+  return TimePoint() + since_start;
+}
 
 // --- Deadlines ---
 

@@ -51,7 +51,8 @@ TEST_F(Slots, TwoBatchesThatHoldWhatTheOtherLacksDoNotWaitForEver) {
   for (const Granted& granted : {c, d, a, b}) release(alice, granted.lease);
   ASSERT_TRUE(granted(first)) << "the later batch gives way";
   EXPECT_TRUE(waits(second));
-  for (const Granted& granted : std::vector(grants[first].leases.begin(), grants[first].leases.end()))
+  for (const Granted& granted :
+       std::vector(grants[first].leases.begin(), grants[first].leases.end()))
     release(alice, granted.lease);
   EXPECT_TRUE(granted(second));
   EXPECT_LE(depot->budget().used(), 4u);

@@ -8,7 +8,7 @@
 
 #include "base/limits.h"
 #include "berth/v1/session.pb.h"
-#include "wire/utf8.h"
+#include "base/utf8.h"
 
 namespace berth::wire {
 namespace {

@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <string_view>
 
-namespace berth::wire {
+namespace berth {
 
 // Length of the well-formed UTF-8 sequence that `text` begins with; 0 if it begins with none.
 constexpr size_t utf8_sequence(std::string_view text) {
@@ -37,4 +37,4 @@ constexpr bool is_utf8(std::string_view text) {
   return utf8_prefix(text, text.size()) == text.size();
 }
 
-}  // namespace berth::wire
+}  // namespace berth

@@ -1,0 +1,154 @@
+// Requests for several connections at once, and grants that come to nothing (rules 8, 9).
+#include "unit/pool/pool_fixture.h"
+
+namespace berth::pool {
+namespace {
+
+class Batches : public PoolTest {
+ protected:
+  PoolPolicy small(int max_connections) {
+    PoolPolicy p = policy();
+    p.max_connections = max_connections;
+    return p;
+  }
+};
+
+TEST_F(Batches, ABatchIsGrantedWholeInOneMessage) {
+  const PoolId pool = add(policy());
+  const uint64_t request = ask(session(), pool, 5s, 3);
+  EXPECT_EQ(grants[request].leases.size(), 3u);
+}
+
+TEST_F(Batches, ABatchThatCanNeverBeHadFailsAtOnce) {
+  const PoolId pool = add(small(2));
+  const uint64_t request = ask(session(), pool, 5s, 3);
+  EXPECT_EQ(code(request), Code::kInvalid);
+  EXPECT_EQ(refusals[request].text, "count is 3, but max_connections of \"redis\" is 2");
+}
+
+TEST_F(Batches, ARequestForNothingIsInvalid) {
+  EXPECT_EQ(code(ask(session(), add(policy()), 5s, 0)), Code::kInvalid);
+}
+
+TEST_F(Batches, OnlyTheOldestBatchAccumulates) {
+  const PoolId pool = add(small(4));
+  const SessionId alice = session();
+  std::vector<Granted> held;
+  for (int i = 0; i < 4; ++i) held.push_back(take(alice, pool));
+  const uint64_t first = ask(alice, pool, 5s, 3);
+  const uint64_t second = ask(alice, pool, 5s, 3);
+  for (int i = 0; i < 3; ++i) release(alice, held[static_cast<size_t>(i)].lease);
+  EXPECT_TRUE(granted(first));
+  EXPECT_TRUE(waits(second));
+  EXPECT_EQ(count(pool, State::idle), 0u);
+}
+
+TEST_F(Batches, ASingleRequestDoesNotTakeWhatAnEarlierBatchMayHave) {
+  const PoolId pool = add(small(3));
+  const SessionId alice = session();
+  std::vector<Granted> held;
+  for (int i = 0; i < 3; ++i) held.push_back(take(alice, pool));
+  ask(alice, pool, 1s, 2);
+  ask(alice, pool, 1s, 3);
+  const uint64_t single = ask(alice, pool);
+  release(alice, held[0].lease);
+  release(alice, held[1].lease);  // the first batch has its two
+  EXPECT_TRUE(waits(single));
+  release(alice, held[2].lease);  // the second collects
+  EXPECT_TRUE(waits(single));
+  pass(1s);  // and gives up
+  EXPECT_TRUE(granted(single));
+}
+
+TEST_F(Batches, ACollectedConnectionThatDiesIsReplaced) {
+  const PoolId pool = add(small(2));
+  const SessionId alice = session();
+  const Granted one = take(alice, pool);
+  const Granted two = take(alice, pool);
+  const uint64_t batch = ask(alice, pool, 5s, 2);
+  release(alice, one.lease);
+  lose(one.connection);
+  EXPECT_TRUE(closed(one.connection, CloseReason::dead));
+  release(alice, two.lease);
+  EXPECT_TRUE(granted(batch));
+}
+
+TEST_F(Batches, ACollectedConnectionThatGrowsTooOldIsNotGranted) {
+  PoolPolicy p = small(2);
+  p.max_lifetime = 4s;
+  const PoolId pool = add(p);
+  const SessionId alice = session();
+  const Granted one = take(alice, pool);
+  const Granted two = take(alice, pool);
+  const uint64_t batch = ask(alice, pool, 30s, 2);
+  release(alice, one.lease);
+  pass(4s);
+  release(alice, two.lease);
+  ASSERT_TRUE(granted(batch));
+  EXPECT_TRUE(closed(one.connection, CloseReason::age));
+  EXPECT_TRUE(lease_of(batch, 0).fresh);
+}
+
+TEST_F(Batches, ABatchThatCannotBeHandedOverKeepsItsPlaceAndItsConnections) {
+  const PoolId pool = add(small(2));
+  const SessionId alice = session();
+  const Granted one = take(alice, pool);
+  const Granted two = take(alice, pool);
+  release(alice, one.lease);
+  release(alice, two.lease);
+  dead = {two.connection};
+  const uint64_t batch = ask(alice, pool, 5s, 2);
+  ASSERT_TRUE(granted(batch));
+  EXPECT_EQ(dialed.size(), 3u);
+  const auto& leases = grants[batch].leases;
+  EXPECT_TRUE(std::any_of(leases.begin(), leases.end(),
+                          [&](const Granted& g) { return g.connection == one.connection; }));
+}
+
+TEST_F(Batches, WhatComesBackFromAFailedGrantGoesToTheEarlierBatchFirst) {
+  const PoolId pool = add(small(3));
+  const SessionId alice = session();
+  std::vector<Granted> held;
+  for (int i = 0; i < 3; ++i) held.push_back(take(alice, pool));
+  const uint64_t first = ask(alice, pool, 30s, 2);
+  const uint64_t second = ask(alice, pool, 30s, 2);
+  dials = Answer::never;
+  dead = {held[1].connection};
+  release(alice, held[0].lease);
+  release(alice, held[1].lease);  // completes the first; the peek fails; it waits again
+  EXPECT_TRUE(waits(first));
+  release(alice, held[2].lease);
+  EXPECT_TRUE(granted(first));
+  EXPECT_TRUE(waits(second));
+}
+
+TEST_F(Batches, AGrantTakenBackTellsTheNextHolderThatOptionsMayBeAnothers) {
+  const PoolId pool = add(small(2));
+  const SessionId before = session();
+  const Granted one = take(before, pool);
+  const Granted two = take(before, pool);
+  release(before, one.lease);
+  release(before, two.lease);
+  dead = {one.connection};
+  const uint64_t batch = ask(session(), pool, 5s, 2);
+  ASSERT_TRUE(granted(batch));
+  for (const Granted& granted : grants[batch].leases) {
+    EXPECT_EQ(granted.new_session, granted.connection == two.connection);
+  }
+}
+
+TEST_F(Batches, AGrantTakenBackTooLateIsRefused) {
+  const PoolId pool = add(small(1));
+  const SessionId alice = session();
+  depot->request(now, alice, pool, {77, 1, 1s}, actions);
+  depot->dialed(now, std::get<Dial>(actions.take()).connection, actions);
+  const Grant grant = std::get<Grant>(actions.take());
+  pass_unnoticed(2s);  // the program could not take it
+  depot->take_back(now, grant, grant.leases[0].connection, CloseReason::dead, actions);
+  carry_out();
+  advance();
+  EXPECT_EQ(code(77), Code::kTimedOut);
+}
+
+}  // namespace
+}  // namespace berth::pool
