@@ -104,14 +104,9 @@ size_t body_size(const GrantedLease& lease) {
   return 1 + id + (lease.reused ? 2 : 0);
 }
 
-void add_length(std::string& out, uint32_t field, size_t length) {
-  out += key(field, kLengthDelimited);
-  protozero::add_varint_to_buffer(&out, length);
-}
-
-void add_varint(std::string& out, uint32_t field, uint64_t value) {
-  out += key(field, kVarint);
-  protozero::add_varint_to_buffer(&out, value);
+char* add_varint(char* out, uint32_t field, uint32_t wire_type, uint64_t value) {
+  *out++ = key(field, wire_type);
+  return out + protozero::write_varint(out, value);
 }
 
 void put(Writer& to, const Holder& holder) {
@@ -191,13 +186,13 @@ void encode_grant(uint64_t request_id, std::span<const GrantedLease> leases, std
   constexpr uint32_t kGrant = 3;  // ServerFrame.grant
   size_t size = 1 + static_cast<size_t>(protozero::length_of_varint(request_id));
   for (const GrantedLease& lease : leases) size += 2 + body_size(lease);  // one byte of length
-  out.clear();
-  add_length(out, kGrant, size);
-  add_varint(out, 1, request_id);
+  out.resize(1 + static_cast<size_t>(protozero::length_of_varint(size)) + size);
+  char* at = add_varint(out.data(), kGrant, kLengthDelimited, size);
+  at = add_varint(at, 1, kVarint, request_id);
   for (const GrantedLease& lease : leases) {
-    add_length(out, 2, body_size(lease));
-    add_varint(out, 1, lease.lease_id);
-    if (lease.reused) add_varint(out, 2, 1);
+    at = add_varint(at, 2, kLengthDelimited, body_size(lease));
+    at = add_varint(at, 1, kVarint, lease.lease_id);
+    if (lease.reused) at = add_varint(at, 2, kVarint, 1);
   }
 }
 
