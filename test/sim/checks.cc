@@ -1,0 +1,344 @@
+#include "sim/checks.h"
+
+#include <algorithm>
+
+namespace berth::sim {
+
+using pool::Connection;
+using pool::Pool;
+using pool::State;
+using pool::Waiter;
+
+namespace {
+
+constexpr State kAllStates[] = {State::connecting, State::idle,      State::leased,
+                                State::parked,     State::resetting, State::closing};
+
+State state_of(Stage stage) {
+  switch (stage) {
+    case Stage::dialing: return State::connecting;
+    case Stage::open: return State::idle;
+    case Stage::leased: return State::leased;
+    case Stage::inspecting: return State::resetting;
+    case Stage::closing: return State::closing;
+    case Stage::returned: break;
+  }
+  throw Broken{"what was given back is inspected or closed in the same event", 0};
+}
+
+bool collected(const Connection& c) {
+  return c.state == State::leased && !c.lease.valid();
+}
+
+const Waiter* oldest_batch(const Pool& pool) {
+  for (const Waiter& waiter : pool.waiters()) {
+    if (waiter.count > 1) return &waiter;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+void Checks::after_event() {
+  ++round_;
+  Sum sum;
+  for (size_t i = 0; i < model_.pools.size(); ++i) {
+    const PoolModel& model = model_.pools[i];
+    if (model.gone) continue;
+    const Pool& pool = depot_.pool(model.id);
+    containers(model, pool, sum);
+    queue(i, pool);
+    limits(model, pool);
+    nobody_waits_beside_his_own(model, pool);
+    expect(!model.policy.fail_fast || pool.waiting() == 0 || model.failures == 0 ||
+               model_.now >= model.failed_at + 80ms || pool.total() > 0,
+           "fail_fast: nobody waits while there is no connection and no dial", i);
+    if (model.failures == 0) somebody_looks_for_capacity(model, pool);
+    min_idle_refilled(model, pool);
+  }
+  eviction_order(sum);
+  budget(sum);
+  slots();
+  const pool::SlotQueue& queue = depot_.shared().slots;
+  model_.first_for_slot = queue.empty() ? 0 : queue.front_arrival();
+}
+
+// --- records and counters ---
+
+void Checks::containers(const PoolModel& model, const Pool& pool, Sum& sum) {
+  size_t total = 0;
+  size_t nobodys = 0;
+  size_t kept = 0;
+  size_t in_batches = 0;
+  for (const State state : kAllStates) {
+    for (const Connection& c : pool.list(state)) {
+      expect(c.state == state, "a connection stands in the list of its state", c.id.value());
+      place_of(c, pool);
+      deadline_of(c, pool);
+      ++total;
+      in_batches += collected(c);
+      if (state != State::idle) {
+        expect(!c.kept, "only an idle connection is kept", c.id.value());
+        continue;
+      }
+      nobodys += c.owner.nobody();
+      kept += c.kept;
+      expect(!c.kept || c.owner.nobody(), "only nobody's connections are kept", c.id.value());
+      const Connection* next = Pool::StateList::next(c);
+      expect(next == nullptr || c.idle_since <= next->idle_since, "idle ones stand by age",
+             c.id.value());
+    }
+  }
+  size_t collected_here = 0;
+  for (const Waiter& waiter : pool.waiters()) collected_here += waiter.collected.size();
+  expect(in_batches == collected_here, "a leased connection has a lease or a batch");
+  expect(total == pool.total() && total == model.connections, "a pool counts its connections");
+  expect(kept == pool.kept(), "a pool counts those it keeps");
+  expect(kept == std::min(nobodys, static_cast<size_t>(pool.policy().min_idle)),
+         "min_idle of nobody's are kept");
+  sum.idle += pool.count(State::idle);
+  sum.closing += pool.count(State::closing);
+  sum.kept += kept;
+  sum.connections += total;
+}
+
+void Checks::place_of(const Connection& c, const Pool& pool) {
+  const auto at = model_.connections.find(c.id);
+  const uint64_t id = c.id.value();
+  expect(at != model_.connections.end(), "the depot has only connections that exist", id);
+  ConnectionModel& m = at->second;
+  expect(m.seen != round_, "a connection stands in one list", id);
+  m.seen = round_;
+  expect(c.pool == pool.id() && model_.pools[m.pool].id == c.pool, "it stands in its pool", id);
+  expect(c.state == state_of(m.stage) || (m.stage == Stage::open && collected(c)),
+         "the state is what the world knows", id);
+  const bool known = c.state == State::idle || collected(c);
+  expect(!known || c.owner == m.owner, "the owner is who has held it", id);
+  expect(!known || c.idle_since == m.idle_since, "idle since it was handed in", id);
+  expect(!known || c.uses == m.uses, "uses are counted", id);
+  m.was_idle = c.state == State::idle;
+  m.was_kept = c.kept;
+}
+
+// A timer that is missing would never be missed otherwise.
+void Checks::deadline_of(const Connection& c, const Pool& pool) const {
+  const pool::PoolPolicy& policy = pool.policy();
+  const ConnectionModel& m = model_.connections.find(c.id)->second;
+  TimePoint due = kNever;
+  if (c.state == State::connecting) due = m.since + policy.dial_timeout;
+  if (c.state == State::resetting) due = m.since + policy.reset_timeout;
+  if (c.state == State::idle) {
+    const bool stays = c.kept || policy.idle_timeout == 0s;
+    due = std::min(c.expires_at, stays ? kNever : m.idle_since + policy.idle_timeout);
+  }
+  expect(c.deadline.when == due, "each state has its deadline", c.id.value());
+}
+
+void Checks::queue(size_t index, const Pool& pool) const {
+  size_t waiting = 0;
+  size_t missing = 0;
+  uint64_t last = 0;
+  const Waiter* const batch = oldest_batch(pool);
+  for (const Waiter& waiter : pool.waiters()) {
+    const uint64_t id = waiter.ticket.request_id;
+    const auto ask = model_.asks.find({waiter.ticket.session, id});
+    expect(ask != model_.asks.end() && !ask->second.in_hand, "only the unanswered wait", id);
+    expect(ask->second.pool == index && ask->second.owner == waiter.owner,
+           "a request waits in the pool that was asked", id);
+    expect(waiter.ticket.patient, "who has no time does not wait", id);
+    expect(!ask->second.cancelled, "who withdraws does not wait", id);
+    expect(waiter.deadline.when == ask->second.until, "a waiter has his deadline", id);
+    expect(waiter.ticket.arrival > last, "waiters stand by arrival", id);
+    expect(waiter.missing() > 0, "who has all does not wait", id);
+    expect(waiter.collected.empty() || &waiter == batch,
+           "only the oldest batch accumulates connections", id);
+    last = waiter.ticket.arrival;
+    missing += waiter.missing();
+    ++waiting;
+  }
+  expect(waiting == pool.waiting() && waiting == model_.pools[index].waiting,
+         "each request is answered or waits", index);
+  expect(missing == pool.missing(), "a pool counts what its waiters lack", index);
+}
+
+void Checks::eviction_order(const Sum& sum) const {
+  size_t evictable = 0;
+  const Connection* last = nullptr;
+  for (const Connection& c : depot_.shared().evictable) {
+    expect(c.state == State::idle && !c.kept, "what is idle and not kept may be evicted",
+           c.id.value());
+    expect(last == nullptr || last->idle_since <= c.idle_since, "eviction goes by age",
+           c.id.value());
+    last = &c;
+    ++evictable;
+  }
+  expect(evictable == sum.idle - sum.kept, "all that is idle and not kept may be evicted");
+}
+
+void Checks::budget(const Sum& sum) const {
+  const pool::Shared& shared = depot_.shared();
+  expect(sum.connections == model_.connections.size(), "no connection is forgotten");
+  expect(shared.connections.size() == sum.connections, "no connection's record is left over");
+  expect(shared.idle == sum.idle, "the depot counts idle connections");
+  expect(shared.closing == sum.closing, "the depot counts closing connections");
+  if (model_.total_max_idle != pool::kUnlimited) {
+    const auto most = static_cast<size_t>(std::max(0, model_.total_max_idle));
+    expect(sum.idle <= std::max(most, sum.kept), "total_max_idle holds");
+  }
+  expect(shared.budget.used() == sum.connections + model_.others_fds,
+         "the budget counts every descriptor", shared.budget.used());
+  expect(shared.budget.used() <= shared.budget.limit(), "descriptors never exceed the budget");
+  expect(shared.leases.size() == model_.leases.size() + model_.leases_in_hand,
+         "a lease ends exactly when its holder loses it", shared.leases.size());
+}
+
+void Checks::limits(const PoolModel& model, const Pool& pool) const {
+  const pool::PoolPolicy& policy = model.policy;
+  if (policy.max_idle != pool::kUnlimited) {
+    const auto most = static_cast<size_t>(std::max(0, policy.max_idle));
+    expect(pool.count(State::idle) <= std::max(most, pool.kept()), "max_idle holds");
+  }
+  if (model_.stopping) {
+    expect(pool.count(State::idle) == 0 && pool.waiting() == 0, "a depot that stops is empty");
+  }
+}
+
+// --- who gets what ---
+
+bool Checks::may_have(const Waiter& waiter, const Connection& c) const {
+  return c.owner.nobody() || c.owner == waiter.owner;
+}
+
+// For each idle connection the first who may have it must be a batch that may not collect yet.
+void Checks::nobody_waits_beside_his_own(const PoolModel&, const Pool& pool) const {
+  if (pool.waiting() == 0) return;
+  const Waiter* const batch = oldest_batch(pool);
+  for (const Connection& c : pool.list(State::idle)) {
+    for (const Waiter& waiter : pool.waiters()) {
+      if (!may_have(waiter, c)) continue;
+      expect(waiter.count > 1 && &waiter != batch, "nobody waits beside what he may have",
+             waiter.ticket.request_id);
+      break;
+    }
+  }
+}
+
+// Those who wait up to the oldest batch lack more than is being dialled: then there is a reason.
+// After failures one dial at a time is enough.
+void Checks::somebody_looks_for_capacity(const PoolModel& model, const Pool& pool) const {
+  if (pool.waiting() == 0) return;
+  size_t lacking = 0;
+  size_t before_batch = 0;
+  for (const Waiter& waiter : pool.waiters()) {
+    lacking += waiter.missing();
+    if (waiter.count > 1) break;
+    before_batch += waiter.missing();
+  }
+  const size_t dials = pool.count(State::connecting);
+  if (lacking <= dials || (dials > 0 && model.failures > 0)) return;
+  lacking -= dials;
+  before_batch -= std::min(before_batch, dials);
+  if (model.failures > 0) {
+    lacking = 1;
+    before_batch = std::min<size_t>(before_batch, 1);
+  }
+  const int most = model.policy.max_connections;
+  if (most != pool::kUnlimited && pool.total() >= static_cast<size_t>(most)) {
+    place_under_max(model, pool, lacking, before_batch);
+  } else {
+    expect(pool.wants_slot(), "a waiter who may dial dials or wants a slot");
+  }
+}
+
+void Checks::place_under_max(const PoolModel&, const Pool& pool, size_t lacking,
+                             size_t lacking_before_batch) const {
+  const size_t closing = pool.count(State::closing);
+  expect(lacking <= closing || pool.count(State::idle) == 0,
+         "an idle connection of others makes place under max_connections");
+  const Waiter* const batch = oldest_batch(pool);
+  expect(lacking_before_batch <= closing || batch == nullptr || batch->collected.empty(),
+         "a later batch makes place under max_connections");
+}
+
+// Across pools: slots go by arrival, and something is on its way to whoever lacks one.
+void Checks::slots() const {
+  const pool::Shared& shared = depot_.shared();
+  if (shared.slots.empty()) return;
+  expect(shared.budget.free() == 0, "nobody lacks a slot while one is free");
+  expect(shared.slots.size() <= shared.closing || shared.evictable.empty(),
+         "an idle connection makes place in the budget");
+  if (shared.closing > 0) return;
+  for (const PoolModel& model : model_.pools) {
+    if (model.gone) continue;
+    for (const Waiter& waiter : depot_.pool(model.id).waiters()) {
+      expect(waiter.collected.empty() || waiter.ticket.arrival <= shared.slots.front_arrival(),
+             "a later batch makes place in the budget", waiter.ticket.request_id);
+    }
+  }
+}
+
+size_t Checks::spare_dials(const Pool& pool) {
+  size_t lacking = 0;
+  const Waiter* const batch = oldest_batch(pool);
+  for (const Waiter& waiter : pool.waiters()) {
+    if (waiter.count == 1 || &waiter == batch) lacking += waiter.missing();
+  }
+  const size_t dials = pool.count(State::connecting);
+  return dials - std::min(dials, lacking);
+}
+
+void Checks::min_idle_refilled(const PoolModel& model, const Pool& pool) const {
+  const pool::Shared& shared = depot_.shared();
+  const auto most = static_cast<size_t>(model.policy.max_connections);
+  if (model_.stopping || model.failures > 0 || !shared.slots.empty()) return;
+  if (shared.budget.free() == 0 || (most != 0 && pool.total() >= most)) return;
+  expect(pool.kept() + spare_dials(pool) >= static_cast<size_t>(model.policy.min_idle),
+         "min_idle is refilled while a slot is free");
+}
+
+// --- after some time ---
+
+void Checks::after_advance() const {
+  expect(depot_.next_deadline() > model_.now, "nothing due is left over");
+  for (const auto& [id, m] : model_.connections) {
+    if (m.stage != Stage::open || !m.was_idle) continue;
+    const pool::PoolPolicy& policy = model_.pools[m.pool].policy;
+    expect(
+        m.was_kept || policy.idle_timeout == 0s || model_.now < m.idle_since + policy.idle_timeout,
+        "nothing outlives idle_timeout", id.value());
+    expect(policy.max_lifetime == 0s || model_.now < m.up_at + policy.max_lifetime,
+           "nothing idle outlives max_lifetime", id.value());
+  }
+  for (const PoolModel& model : model_.pools) {
+    if (model.gone || model_.now < model.surely_ready_at()) continue;
+    somebody_looks_for_capacity(model, depot_.pool(model.id));
+  }
+  for (const auto& [key, ask] : model_.asks) {
+    expect(ask.in_hand || model_.now < ask.until, "nobody waits beyond his deadline",
+           ask.key.request);
+  }
+}
+
+void Checks::after_quiet() const {
+  for (const auto& [key, ask] : model_.asks) {
+    expect(false, "nobody waits for ever when capacity can be had", ask.key.request);
+  }
+  for (size_t i = 0; i < model_.pools.size(); ++i) {
+    const PoolModel& model = model_.pools[i];
+    if (model.gone) continue;
+    const Pool& pool = depot_.pool(model.id);
+    const auto most = static_cast<size_t>(model.policy.max_connections);
+    if (depot_.budget().free() == 0 || (most != 0 && pool.total() >= most)) continue;
+    expect(pool.kept() + spare_dials(pool) >= static_cast<size_t>(model.policy.min_idle),
+           "min_idle is restored", i);
+  }
+}
+
+void Checks::after_shutdown() const {
+  expect(depot_.drained(), "after a shutdown nothing is left");
+  expect(model_.connections.empty() && model_.leases.empty() && model_.asks.empty(),
+         "after a shutdown nothing is left");
+  expect(depot_.budget().used() == model_.others_fds, "after a shutdown every slot is given back");
+}
+
+}  // namespace berth::sim

@@ -1,0 +1,56 @@
+// Checks: what must hold after each event, whatever happened before (see README.md for the
+// reasons).
+#pragma once
+
+#include <cstdint>
+
+#include "pool/depot.h"
+#include "sim/model.h"
+
+namespace berth::sim {
+
+class Checks {
+ public:
+  // Borrows both.
+  Checks(Model& model, const pool::Depot& depot) : model_(model), depot_(depot) {}
+
+  // After each event, when all actions have been carried out.
+  void after_event();
+  // After Depot::advance as well.
+  void after_advance() const;
+  // After time enough with a healthy world and every lease given back.
+  void after_quiet() const;
+  // After the shutdown's time is over.
+  void after_shutdown() const;
+
+ private:
+  struct Sum {
+    size_t idle = 0;
+    size_t closing = 0;
+    size_t kept = 0;
+    size_t connections = 0;
+  };
+
+  void containers(const PoolModel& model, const pool::Pool& pool, Sum& sum);
+  void place_of(const pool::Connection& connection, const pool::Pool& pool);
+  void deadline_of(const pool::Connection& connection, const pool::Pool& pool) const;
+  void queue(size_t index, const pool::Pool& pool) const;
+  void eviction_order(const Sum& sum) const;
+  void budget(const Sum& sum) const;
+  void limits(const PoolModel& model, const pool::Pool& pool) const;
+  void nobody_waits_beside_his_own(const PoolModel& model, const pool::Pool& pool) const;
+  void somebody_looks_for_capacity(const PoolModel& model, const pool::Pool& pool) const;
+  void place_under_max(const PoolModel& model, const pool::Pool& pool, size_t lacking,
+                       size_t lacking_before_batch) const;
+  void slots() const;
+  void min_idle_refilled(const PoolModel& model, const pool::Pool& pool) const;
+  // Dials that nobody waits for; a batch that may not collect yet waits for none.
+  static size_t spare_dials(const pool::Pool& pool);
+  bool may_have(const pool::Waiter& waiter, const pool::Connection& connection) const;
+
+  Model& model_;
+  const pool::Depot& depot_;
+  uint64_t round_ = 0;
+};
+
+}  // namespace berth::sim

@@ -1,0 +1,244 @@
+#include "sim/driver.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace berth::sim {
+namespace {
+
+using pool::Close;
+using pool::Dial;
+using pool::Grant;
+using pool::Granted;
+using pool::Inspect;
+using pool::Refuse;
+using pool::Revoke;
+
+// Events at one and the same time beyond this mean that depot and driver chase each other.
+constexpr int kMostEventsAtOnce = 10'000;
+
+}  // namespace
+
+Driver::Driver(Model& model, const pool::DepotSettings& settings)
+    : model_(model), depot_(settings), checks_(model, depot_) {}
+
+void Driver::carry_out(size_t most) {
+  int rounds = 0;
+  for (; !queue_.empty() && most > 0; --most) {
+    expect(++rounds < kMostEventsAtOnce, "depot and driver come to rest");
+    const Decided next = std::move(queue_.front());
+    queue_.pop_front();
+    std::visit([&](const auto& action) { on(next.event, action); }, next.action);
+  }
+  if (queue_.empty()) checks_.after_event();
+}
+
+void Driver::pass_time(TimePoint until, bool punctual) {
+  int at_once = 0;
+  while (true) {
+    const TimePoint due = punctual ? depot_.next_deadline() : kNever;
+    const TimePoint next = std::min(due, world_.empty() ? kNever : world_.begin()->first);
+    if (next > until) break;
+    at_once = next > model_.now ? 0 : at_once + 1;
+    expect(at_once < kMostEventsAtOnce, "time passes");
+    model_.now = std::max(model_.now, next);
+    if (due == next) {
+      event([&](pool::Actions& actions) { depot_.advance(model_.now, actions); });
+      carry_out();
+      checks_.after_advance();
+    } else {
+      const Pending pending = world_.begin()->second;
+      world_.erase(world_.begin());
+      deliver(pending);
+      carry_out();
+    }
+  }
+  model_.now = until;
+  event([&](pool::Actions& actions) { depot_.advance(model_.now, actions); });
+  carry_out();
+  checks_.after_advance();
+}
+
+ConnectionModel& Driver::connection(ConnectionId id) {
+  const auto at = model_.connections.find(id);
+  expect(at != model_.connections.end(), "an action names a connection that exists", id.value());
+  return at->second;
+}
+
+// --- the world answers ---
+
+void Driver::answer_in(Duration most, unsigned percent_at_once, Kind kind, ConnectionId id) {
+  if (model_.chance(percent_at_once)) {
+    deliver({kind, id});
+  } else {
+    world_.emplace(model_.now + model_.up_to(most), Pending{kind, id});
+  }
+}
+
+void Driver::note_failure(PoolModel& pool, const ConnectionModel& connection) {
+  if (pool.failures++ == 0 || connection.dialed_at > pool.failed_at) {
+    pool.failed_at = model_.now;
+    ++pool.failed_rounds;
+  }
+  pool.failed_event = model_.event;
+}
+
+// Some come too late, and the depot must not mind.
+void Driver::deliver(const Pending& pending) {
+  const ConnectionId id = pending.connection;
+  const auto at = model_.connections.find(id);
+  ConnectionModel* c = at != model_.connections.end() ? &at->second : nullptr;
+  const bool clean = pending.kind == Kind::inspected_clean;
+  switch (pending.kind) {
+    case Kind::dialed:
+      model_.trace.add(model_.now, "dialed %llu", id.value());
+      if (c != nullptr && c->stage == Stage::dialing) {
+        c->stage = Stage::open;
+        c->since = c->up_at = c->idle_since = model_.now;
+        model_.pools[c->pool].failures = 0;
+        model_.pools[c->pool].failed_rounds = 0;
+        model_.pools[c->pool].succeeded_event = model_.event + 1;
+      }
+      event([&](pool::Actions& actions) { depot_.dialed(model_.now, id, actions); });
+      break;
+    case Kind::dial_failed:
+      model_.trace.add(model_.now, "dial failed %llu", id.value());
+      if (c != nullptr && c->stage == Stage::dialing) {
+        note_failure(model_.pools[c->pool], *c);
+        --model_.pools[c->pool].connections;
+        model_.connections.erase(at);
+      }
+      event([&](pool::Actions& actions) {
+        depot_.dial_failed(model_.now, id, "connection refused", actions);
+      });
+      break;
+    case Kind::inspected_clean:
+    case Kind::inspected_dirty:
+      model_.trace.add(model_.now, "inspected %llu, clean %llu", id.value(), clean);
+      if (c != nullptr && c->stage == Stage::inspecting) {
+        c->stage = clean ? Stage::open : Stage::returned;
+        c->since = c->idle_since = model_.now;
+      }
+      event([&](pool::Actions& actions) { depot_.inspected(model_.now, id, clean, actions); });
+      break;
+    case Kind::closed:
+      model_.trace.add(model_.now, "closed %llu", id.value());
+      --model_.pools[c->pool].connections;
+      model_.connections.erase(at);
+      event([&](pool::Actions& actions) { depot_.closed(model_.now, id, actions); });
+      break;
+  }
+}
+
+// --- actions ---
+
+void Driver::on(uint64_t decided, const Dial& dial) {
+  const size_t index = model_.pool_index(dial.pool);
+  PoolModel& pool = model_.pools[index];
+  model_.trace.add(model_.now, "  -> dial %llu, pool %llu", dial.connection.value(), index);
+  ConnectionModel c;
+  c.id = dial.connection;
+  c.pool = index;
+  c.dialed_at = c.since = model_.now;
+  c.epoch = pool.epoch;
+  ++pool.connections;
+  judge_dial(decided, pool, dial);
+  const bool added = model_.connections.emplace(c.id, c).second;
+  expect(added, "a connection id names one connection", c.id.value());
+  expect(model_.connections.size() + model_.others_fds <= depot_.budget().limit(),
+         "descriptors never exceed the budget", model_.connections.size());
+  switch (pool.upstream) {
+    case Upstream::healthy:
+      if (!model_.calm && model_.chance(5)) {
+        answer_in(1500ms, 0, Kind::dialed, c.id);
+      } else {
+        answer_in(40ms, 10, Kind::dialed, c.id);
+      }
+      break;
+    case Upstream::refuses: answer_in(20ms, 30, Kind::dial_failed, c.id); break;
+    case Upstream::hangs:
+      if (model_.chance(20)) answer_in(3s, 0, Kind::dialed, c.id);
+      break;
+  }
+}
+
+void Driver::on(uint64_t decided, const Refuse& refuse) {
+  const auto at = model_.asks.find({refuse.session, refuse.request_id});
+  model_.trace.add(model_.now, "  -> refuse request %llu of %llu, code %llu", refuse.request_id,
+                   refuse.session.value(), static_cast<uint64_t>(refuse.refusal.code));
+  if (at == model_.asks.end()) {
+    expect(model_.session(refuse.session) == nullptr, "a request has one answer",
+           refuse.request_id);
+    return;
+  }
+  const Ask& ask = at->second;
+  const PoolModel& pool = model_.pools[ask.pool];
+  switch (refuse.refusal.code) {
+    case Code::kTimedOut:
+      expect(!ask.patient || model_.now >= ask.until, "nobody is refused before his time",
+             ask.key.request);
+      break;
+    case Code::kNotPermitted: expect(!ask.permitted, "who may is not turned away", ask.pool); break;
+    case Code::kShuttingDown: expect(model_.stopping, "only a depot that stops says so"); break;
+    case Code::kCancelled: expect(ask.cancelled, "only who withdraws is cancelled"); break;
+    case Code::kUpstreamDown:
+      expect(pool.policy.fail_fast && pool.failures > 0, "fail_fast alone refuses at once",
+             ask.pool);
+      expect(decided != model_.event ||
+                 depot_.pool(pool.id).total() == depot_.pool(pool.id).count(pool::State::closing),
+             "nobody is refused while the pool has a connection", ask.pool);
+      break;
+    case Code::kInvalid:
+      expect(ask.count > static_cast<uint32_t>(pool.policy.max_connections),
+             "only what can never be had is invalid", ask.count);
+      break;
+    case Code::kQueueFull:
+      expect(ask.queue_before >= static_cast<size_t>(pool.policy.max_waiters), "the queue is full",
+             ask.pool);
+      break;
+    default: expect(false, "this refusal has a reason", static_cast<uint64_t>(refuse.refusal.code));
+  }
+  ++model_.refusals;
+  --model_.pools[ask.pool].waiting;
+  model_.asks.erase(at);
+}
+
+void Driver::on(uint64_t, const Inspect& inspect) {
+  ConnectionModel& c = connection(inspect.connection);
+  model_.trace.add(model_.now, "  -> inspect %llu", c.id.value());
+  expect(c.stage == Stage::returned, "what was given back is inspected", c.id.value());
+  expect(!c.doomed, "what was discarded is never reused", c.id.value());
+  c.stage = Stage::inspecting;
+  c.since = model_.now;
+  if (model_.chance(5)) return;  // its last bytes never leave: reset_timeout
+  const bool clean = model_.chance(93);
+  answer_in(5ms, 50, clean ? Kind::inspected_clean : Kind::inspected_dirty, c.id);
+}
+
+void Driver::on(uint64_t decided, const Close& close) {
+  ConnectionModel& c = connection(close.connection);
+  model_.trace.add(model_.now, "  -> close %llu, reason %llu", c.id.value(),
+                   static_cast<uint64_t>(close.reason));
+  judge_close(decided, c, close);
+  PoolModel& pool = model_.pools[c.pool];
+  const bool gave_up = c.stage == Stage::dialing && close.reason == CloseReason::dead;
+  if (gave_up && decided > pool.succeeded_event) note_failure(pool, c);
+  c.stage = Stage::closing;
+  c.since = model_.now;
+  answer_in(100ms, 60, Kind::closed, c.id);
+}
+
+void Driver::on(uint64_t, const Revoke& revoke) {
+  model_.trace.add(model_.now, "  -> revoke %llu", revoke.lease.value());
+  expect(model_.stopping, "only the end of a shutdown revokes", revoke.lease.value());
+  for (auto& [id, c] : model_.connections) {
+    if (c.lease != revoke.lease) continue;
+    c.stage = Stage::returned;
+    c.lease = {};
+  }
+  const bool held =
+      std::erase_if(model_.leases, [&](const LeaseModel& l) { return l.id == revoke.lease; }) > 0;
+  if (!held) --model_.leases_in_hand;
+}
+
+}  // namespace berth::sim

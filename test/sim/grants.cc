@@ -1,0 +1,112 @@
+// The driver's part that hands connections over, and judges who gets them.
+#include <algorithm>
+#include <utility>
+
+#include "sim/driver.h"
+
+namespace berth::sim {
+
+using pool::Grant;
+using pool::Granted;
+
+void Driver::on(uint64_t decided, const Grant& grant) {
+  model_.trace.add(model_.now, "  -> grant request %llu of %llu: %llu leases, the first %llu",
+                   grant.ticket.request_id, grant.ticket.session.value(), grant.leases.size(),
+                   grant.leases.empty() ? 0 : grant.leases[0].connection.value());
+  const auto at = model_.asks.find({grant.ticket.session, grant.ticket.request_id});
+  if (model_.session(grant.ticket.session) == nullptr) {
+    for (const Granted& g : grant.leases) connection(g.connection).stage = Stage::returned;
+    return;
+  }
+  expect(at != model_.asks.end() && !at->second.in_hand, "a request has one answer",
+         grant.ticket.request_id);
+  Ask& ask = at->second;
+  judge_grant(decided, grant, ask);
+  InHand hand{grant, {}};
+  for (const Granted& g : grant.leases) {
+    ConnectionModel& c = connection(g.connection);
+    hand.before.push_back(c);
+    c.stage = Stage::leased;
+    c.was_idle = c.was_kept = false;
+    c.owner = ask.owner;
+    c.last_holder = ask.key.session;
+    c.lease = g.lease;
+    c.taken_back = false;
+    ++c.uses;
+  }
+  ask.in_hand = true;
+  model_.leases_in_hand += ask.count;
+  --model_.pools[ask.pool].waiting;
+  if (model_.chance(3)) {
+    in_hand_.push_back(std::move(hand));
+  } else {
+    hand_over(std::move(hand));
+  }
+}
+
+// Looks whether each is alive, as before every grant; all go over or none.
+void Driver::hand_over(InHand hand) {
+  const AskKey key{hand.grant.ticket.session, hand.grant.ticket.request_id};
+  const auto at = model_.asks.find(key);
+  const bool live = std::all_of(hand.grant.leases.begin(), hand.grant.leases.end(),
+                                [&](const Granted& g) { return depot_.lease(g.lease); });
+  if (!live) {
+    expect(model_.stopping, "only a shutdown takes back what is being handed over");
+    model_.asks.erase(at);
+    return;
+  }
+  for (const Granted& g : hand.grant.leases) {
+    if (connection(g.connection).dead || model_.chance(2)) return take_back(hand, g.connection);
+  }
+  model_.leases_in_hand -= hand.grant.leases.size();
+  for (const Granted& g : hand.grant.leases) {
+    model_.leases.push_back({g.lease, key.session, g.connection});
+  }
+  ++model_.grants;
+  model_.asks.erase(at);
+}
+
+void Driver::take_back(const InHand& hand, ConnectionId failed) {
+  Ask& ask = model_.asks.find({hand.grant.ticket.session, hand.grant.ticket.request_id})->second;
+  ask.in_hand = false;
+  model_.leases_in_hand -= ask.count;
+  ask.entered = model_.event + 1;
+  ++model_.pools[ask.pool].waiting;
+  for (const ConnectionModel& before : hand.before) {
+    ConnectionModel& c = connection(before.id);
+    c.stage = c.id == failed ? Stage::returned : Stage::open;
+    c.owner = before.owner;
+    c.last_holder = before.last_holder;
+    c.uses = before.uses;
+    c.taken_back = true;
+    c.lease = {};
+  }
+  model_.trace.add(model_.now, "take back request %llu of %llu: %llu is dead", ask.key.request,
+                   ask.key.session.value(), failed.value());
+  event([&](pool::Actions& actions) {
+    depot_.take_back(model_.now, hand.grant, failed, CloseReason::dead, actions);
+  });
+}
+
+void Driver::drop_hands(SessionId session) {
+  for (const InHand& hand : in_hand_) {
+    if (hand.grant.ticket.session != session) continue;
+    for (const ConnectionModel& before : hand.before) {
+      const auto at = model_.connections.find(before.id);
+      if (at == model_.connections.end() || at->second.stage != Stage::leased) continue;
+      at->second.stage = Stage::returned;
+      at->second.lease = {};
+      --model_.leases_in_hand;
+    }
+  }
+  std::erase_if(in_hand_, [&](const InHand& hand) { return hand.grant.ticket.session == session; });
+}
+
+void Driver::hand_over_again() {
+  for (InHand& hand : std::exchange(in_hand_, {})) {
+    hand_over(std::move(hand));
+    carry_out();
+  }
+}
+
+}  // namespace berth::sim

@@ -1,0 +1,179 @@
+// The driver's part that judges single actions. What needs the depot's state as it was when it
+// decided is judged only if no other event has come since.
+#include <algorithm>
+
+#include "sim/driver.h"
+
+namespace berth::sim {
+
+using pool::Close;
+using pool::Dial;
+using pool::Grant;
+using pool::Granted;
+using pool::State;
+
+// --- dials ---
+
+void Driver::judge_dial(uint64_t decided, const PoolModel& pool, const Dial& dial) const {
+  const size_t index = model_.pool_index(dial.pool);
+  expect(pool.policy.max_connections == pool::kUnlimited ||
+             pool.connections <= static_cast<size_t>(pool.policy.max_connections),
+         "max_connections is never exceeded", index);
+  if (pool.failures > 0 && decided > pool.failed_event) {
+    for (const auto& [id, c] : model_.connections) {
+      expect(c.pool != index || c.stage != Stage::dialing,
+             "one dial at a time probes a server that fails", index);
+    }
+    expect(model_.now >= pool.failed_at + 80ms, "no dial before the backoff is over", index);
+  }
+  if (decided != model_.event) return;
+  judge_dial_needed(index);
+  judge_slot(depot_.pool(dial.pool));
+}
+
+void Driver::judge_dial_needed(size_t index) const {
+  const pool::Pool& pool = depot_.pool(model_.pools[index].id);
+  const auto min_idle = static_cast<size_t>(pool.policy().min_idle);
+  bool anybody = min_idle > 0;
+  for (const auto& [key, ask] : model_.asks) {
+    anybody = anybody || (ask.pool == index && ask.patient && !ask.in_hand);
+  }
+  expect(anybody, "nothing is dialled for who has no time", index);
+  expect(pool.count(State::connecting) <= pool.missing() + min_idle - pool.kept(),
+         "nothing is dialled that nobody needs", index);
+}
+
+// By arrival across pools: whoever dials has a waiter who came before the first that lacks a slot.
+void Driver::judge_slot(const pool::Pool& pool) const {
+  const pool::SlotQueue& slots = depot_.shared().slots;
+  if (slots.empty() || slots.front_arrival() != model_.first_for_slot) return;
+  const pool::Waiter* first = pool.waiters().front();
+  expect(first != nullptr && first->ticket.arrival <= slots.front_arrival(), "slots go by arrival",
+         slots.front_arrival());
+}
+
+// --- closes ---
+
+void Driver::judge_close(uint64_t decided, const ConnectionModel& c, const Close& close) {
+  const pool::PoolPolicy& policy = model_.pools[c.pool].policy;
+  const CloseReason why = close.reason;
+  const uint64_t id = c.id.value();
+  expect(c.stage != Stage::closing, "a connection is closed once", id);
+  expect(c.stage != Stage::leased, "no connection is closed under its holder", id);
+  if (c.stage == Stage::dialing) {
+    const bool late = why == CloseReason::dead && model_.now >= c.since + policy.dial_timeout;
+    expect(late || model_.stopping, "a dial is left alone until dial_timeout", id);
+  }
+  if (c.stage == Stage::inspecting) {
+    const bool late = why == CloseReason::dirty && model_.now >= c.since + policy.reset_timeout;
+    expect(late || model_.stopping, "an inspection is left alone until reset_timeout", id);
+  }
+  if (c.stage != Stage::open) return;
+  if (decided == model_.event && c.was_idle) judge_idlest(c, why);
+  switch (why) {
+    case CloseReason::evicted:
+      // But a batch may have collected it, and must now yield it.
+      expect(!c.was_kept || model_.pools[c.pool].waiting > 0, "min_idle is never evicted", id);
+      break;
+    case CloseReason::overflow: expect(!c.was_kept, "min_idle does not overflow", id); break;
+    case CloseReason::idle:
+      expect(!c.was_kept, "min_idle does not idle out", id);
+      expect(policy.idle_timeout != 0s && model_.now >= c.idle_since + policy.idle_timeout,
+             "nothing idles out before its time", id);
+      break;
+    case CloseReason::age:
+      expect(policy.max_lifetime != 0s && model_.now >= c.up_at + policy.max_lifetime * 3 / 4,
+             "nothing ages out before its time", id);
+      break;
+    case CloseReason::renewed:
+      expect(c.epoch != model_.pools[c.pool].epoch, "only what was renewed is closed for it", id);
+      break;
+    case CloseReason::shutdown: expect(model_.stopping, "only a stop closes for it", id); break;
+    default: expect(false, "an idle connection is closed for a reason of idle ones", id);
+  }
+}
+
+// Of those that may go, the one idle longest goes.
+void Driver::judge_idlest(const ConnectionModel& c, CloseReason reason) const {
+  if (reason != CloseReason::evicted && reason != CloseReason::overflow) return;
+  const PoolModel& pool = model_.pools[c.pool];
+  const bool by_own_pool =
+      reason == CloseReason::evicted
+          ? pool.connections == static_cast<size_t>(std::max(0, pool.policy.max_connections))
+          : pool.policy.max_idle != pool::kUnlimited;
+  const bool for_slots = model_.first_for_slot != 0 || !depot_.shared().slots.empty();
+  for (const auto& [id, other] : model_.connections) {
+    const bool gone_too = other.pool == c.pool && other.stage == Stage::closing;
+    expect(pool.failures == 0 || for_slots || reason != CloseReason::evicted || !gone_too,
+           "one place is enough for a probe", id.value());
+    if (other.idle_since >= c.idle_since || !still_idle(other)) continue;
+    if (by_own_pool && other.pool != c.pool) continue;
+    expect(depot_.connection(id)->kept, "the one idle longest goes", id.value());
+  }
+}
+
+// --- grants ---
+
+// Since before the event.
+bool Driver::still_idle(const ConnectionModel& c) const {
+  const pool::Connection* own = depot_.connection(c.id);
+  return c.was_idle && c.stage == Stage::open && own != nullptr && own->state == State::idle;
+}
+
+// C: his own before nobody's, in the order of idle_order.
+void Driver::judge_choice(const ConnectionModel& c, const Ask& ask) const {
+  if (!c.was_idle) return;
+  const bool lifo = model_.pools[ask.pool].policy.idle_order == pool::IdleOrder::lifo;
+  for (const auto& [id, other] : model_.connections) {
+    if (other.pool != ask.pool || !still_idle(other)) continue;
+    expect(!c.owner.nobody() || other.owner.nobody() || other.owner != ask.owner,
+           "his own come before nobody's", id.value());
+    if (other.owner != c.owner) continue;
+    expect(lifo ? other.idle_since <= c.idle_since : other.idle_since >= c.idle_since,
+           "idle_order holds", id.value());
+  }
+}
+
+void Driver::judge_grant(uint64_t decided, const Grant& grant, const Ask& ask) {
+  const PoolModel& pool = model_.pools[ask.pool];
+  expect(ask.permitted, "allow_users holds", ask.pool);
+  expect(grant.pool == pool.id, "a grant comes from the pool that was asked");
+  expect(grant.leases.size() == ask.count, "all of a batch or none", grant.leases.size());
+  expect(ask.patient ? model_.now < ask.until : decided == ask.entered,
+         "no grant after the deadline", ask.key.request);
+  for (const Granted& g : grant.leases) {
+    const ConnectionModel& c = connection(g.connection);
+    const uint64_t id = c.id.value();
+    expect(c.pool == ask.pool, "a pool grants its own connections", id);
+    expect(c.stage == Stage::open, "what is granted was ready", id);
+    expect(Model::may_have(ask.owner, c), "share forbids this connection", id);
+    expect(g.fresh == (c.uses == 0), "fresh says whether somebody has held it", id);
+    const bool from_another = c.uses > 0 && (c.last_holder != ask.key.session || c.taken_back);
+    expect(g.new_session || !from_another || c.last_holder == ask.key.session,
+           "new_session says that the last holder was another", id);
+    expect(!g.new_session || from_another, "new_session only if the last holder was another", id);
+    expect(c.epoch == pool.epoch, "what was renewed is not granted", id);
+    expect(pool.policy.max_uses == 0 || c.uses < pool.policy.max_uses,
+           "what is used up is not granted", id);
+    const pool::Connection* own = depot_.connection(c.id);
+    expect(own != nullptr && model_.now < own->expires_at, "what is too old is not granted", id);
+    expect(pool.policy.max_lifetime == 0s || model_.now < c.up_at + pool.policy.max_lifetime,
+           "what is too old is not granted", id);
+    expect(g.lease.value() < uint64_t{1} << 61, "a lease id leaves three bits free");
+    expect(model_.leases_ever.insert(g.lease.value()).second, "a lease id is never given twice",
+           g.lease.value());
+    judge_overtaking(decided, c, ask);
+    if (decided == model_.event) judge_choice(c, ask);
+  }
+}
+
+void Driver::judge_overtaking(uint64_t decided, const ConnectionModel& c, const Ask& ask) {
+  for (const auto& [key, other] : model_.asks) {
+    if (other.pool != ask.pool || other.in_hand || other.order >= ask.order) continue;
+    if (other.entered >= decided) continue;
+    expect(!Model::may_have(other.owner, c), "no later request takes what an earlier may have",
+           other.key.request);
+  }
+}
+
+}  // namespace berth::sim

@@ -1,0 +1,169 @@
+// What the world outside the depot knows: servers, sockets, programs and what they asked for. It is
+// kept from the events and actions alone, so that the depot can be judged by it.
+#pragma once
+
+#include <absl/container/flat_hash_set.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/random.h"
+#include "base/time.h"
+#include "pool/actions.h"
+#include "pool/depot.h"
+#include "sim/trace.h"
+
+namespace berth::sim {
+
+using namespace std::chrono_literals;
+
+// A rule that was broken: which, and the id of what broke it.
+struct Broken {
+  const char* rule;
+  uint64_t subject;
+};
+
+inline void expect(bool holds, const char* rule, uint64_t subject = 0) {
+  if (!holds) throw Broken{rule, subject};
+}
+
+enum class Upstream { healthy, refuses, hangs };
+
+struct PoolModel {
+  PoolId id;
+  pool::PoolPolicy policy;
+  bool dynamic = false;
+  bool gone = false;
+  Upstream upstream = Upstream::healthy;
+  uint64_t epoch = 0;
+  uint64_t failures = 0;  // of dials, since one succeeded
+  int failed_rounds = 0;  // those side by side count once
+  TimePoint failed_at{};  // the last failure that counts
+  uint64_t failed_event = 0;
+  uint64_t succeeded_event = 0;
+  size_t connections = 0;  // sockets: a dial has one too
+  size_t waiting = 0;      // asks that wait
+
+  // When the longest backoff after these failures is over: 100 ms × 1.6 each, ± 20 %, 10 s at most.
+  TimePoint surely_ready_at() const {
+    Duration wait = 100ms;
+    for (int i = 1; i < failed_rounds && wait < 8s; ++i) wait = wait * 16 / 10;
+    return failed_at + std::min<Duration>(10s, wait * 12 / 10);
+  }
+};
+
+struct SessionModel {
+  SessionId id;
+  pool::SessionInfo info;
+};
+
+// open: ready, or collected for a batch. returned: in the depot's hands for the length of an event.
+enum class Stage { dialing, open, leased, returned, inspecting, closing };
+
+struct ConnectionModel {
+  ConnectionId id;
+  size_t pool = 0;
+  Stage stage = Stage::dialing;
+  bool dead = false;        // its server has gone; nobody has noticed
+  bool doomed = false;      // discarded, or its session has ended
+  bool taken_back = false;  // a grant of it came to nothing: its options may be anybody's
+  pool::Owner owner;
+  SessionId last_holder;
+  LeaseId lease;
+  uint64_t uses = 0;
+  uint64_t epoch = 0;
+  TimePoint dialed_at{};
+  TimePoint up_at{};
+  TimePoint since{};  // in this stage
+  TimePoint idle_since{};
+  // As the depot had it after the last event.
+  bool was_idle = false;
+  bool was_kept = false;
+  uint64_t seen = 0;
+};
+
+struct AskKey {
+  SessionId session;
+  uint64_t request = 0;
+  friend auto operator<=>(const AskKey&, const AskKey&) = default;
+  template <class H>
+  friend H AbslHashValue(H h, const AskKey& key) {
+    return H::combine(std::move(h), key.session, key.request);
+  }
+};
+
+// A request that has no answer yet.
+struct Ask {
+  AskKey key;
+  size_t pool = 0;
+  uint32_t count = 1;
+  pool::Owner owner;
+  TimePoint asked_at{};
+  TimePoint until{};
+  bool patient = true;
+  bool cancelled = false;
+  bool permitted = true;
+  size_t queue_before = 0;  // who waited in the pool when it was asked
+  bool in_hand = false;     // granted; the program cannot take it yet
+  uint64_t order = 0;       // of arrival
+  uint64_t entered = 0;     // the event that put it into the queue, the last time
+};
+
+struct LeaseModel {
+  LeaseId id;
+  SessionId session;
+  ConnectionId connection;
+};
+
+struct Model {
+  explicit Model(uint64_t seed, bool aloud) : random(seed), trace(aloud) {}
+
+  Random random;
+  Trace trace;
+  TimePoint now{};
+  uint64_t event = 0;  // calls of the depot so far
+  bool stopping = false;
+  bool calm = false;  // the world does what it should
+  int total_max_idle = pool::kUnlimited;
+  uint32_t others_fds = 0;  // reserved beside the pools
+  std::vector<PoolModel> pools;
+  std::vector<SessionModel> sessions;
+  std::vector<LeaseModel> leases;
+  std::map<ConnectionId, ConnectionModel> connections;  // ordered, so that a seed replays
+  std::map<AskKey, Ask> asks;
+  absl::flat_hash_set<uint64_t> leases_ever;
+  size_t leases_in_hand = 0;    // granted; their programs cannot take them yet
+  uint64_t first_for_slot = 0;  // after the last event: the first arrival that lacks a slot; 0 none
+  uint64_t grants = 0;
+  uint64_t refusals = 0;
+
+  bool chance(unsigned percent) { return random.below(100) < percent; }
+  Duration up_to(Duration most) {
+    return Duration(static_cast<int64_t>(random.below(static_cast<uint64_t>(most.count()) + 1)));
+  }
+
+  const SessionModel* session(SessionId id) const {
+    for (const SessionModel& s : sessions) {
+      if (s.id == id) return &s;
+    }
+    return nullptr;
+  }
+  size_t pool_index(PoolId id) const {
+    for (size_t i = 0; i < pools.size(); ++i) {
+      if (pools[i].id == id && !pools[i].gone) return i;
+    }
+    throw Broken{"an action names a pool that exists", id.value()};
+  }
+  pool::Owner owner_for(size_t pool, const pool::SessionInfo& info) const {
+    const bool by_socket = pools[pool].policy.share == pool::Share::socket;
+    return pool::Owner(by_socket ? info.socket : info.uid);
+  }
+  static bool may_have(pool::Owner who, const ConnectionModel& connection) {
+    return connection.owner.nobody() || connection.owner == who;
+  }
+};
+
+}  // namespace berth::sim

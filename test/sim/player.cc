@@ -1,0 +1,365 @@
+#include "sim/player.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace berth::sim {
+
+using pool::Actions;
+
+namespace {
+
+constexpr uint32_t kMostOthers = 3;
+constexpr uint32_t kMostBatch = 6;
+constexpr size_t kMostSessions = 8;
+constexpr uint64_t kStepsBetweenQuiets = 1500;
+constexpr Duration kQuietTurn = 100ms;
+constexpr int kQuietTurns = 900;  // 90 s: beyond every timeout and backoff
+
+}  // namespace
+
+Player::Player(uint64_t seed, bool aloud)
+    : model_(seed, aloud),
+      settings_(draw_settings(model_.random)),
+      driver_(model_, settings_.depot) {
+  model_.now += 1h;
+  model_.total_max_idle = settings_.depot.total_max_idle;
+  for (const pool::PoolPolicy& policy : settings_.pools) add_pool(policy, false);
+}
+
+void Player::add_pool(pool::PoolPolicy policy, bool dynamic) {
+  PoolModel model;
+  model.policy = policy;
+  model.dynamic = dynamic;
+  model_.trace.add(model_.now, "add pool %llu", model_.pools.size());
+  model_.pools.push_back(model);
+  pool::Depot& depot = driver_.depot();
+  driver_.event([&](Actions& actions) {
+    const PoolId id = dynamic ? depot.add_dynamic_pool(model_.now, std::move(policy), actions)
+                              : depot.add_pool(model_.now, std::move(policy), actions);
+    model_.pools.back().id = id;
+  });
+  driver_.carry_out();
+}
+
+void Player::play(uint64_t steps) {
+  for (uint64_t i = 1; i <= steps; ++i) {
+    model_.trace.step(i);
+    step();
+    if (i % kStepsBetweenQuiets == 0) quiet();
+  }
+  quiet();
+  shut_down();
+}
+
+// Now and then the driver is in the middle of its actions when the next event comes.
+template <class Call>
+void Player::event(Call&& call) {
+  driver_.event(call);
+  driver_.carry_out(model_.chance(3) ? model_.random.below(3) : Driver::kAll);
+}
+
+void Player::step() {
+  const uint64_t draw = model_.random.below(100);
+  if (draw < 24) {
+    driver_.carry_out();
+    driver_.pass_time(model_.now + model_.up_to(5ms), model_.chance(70));
+  } else if (draw < 34) {
+    driver_.carry_out();
+    driver_.pass_time(model_.now + model_.up_to(400ms), model_.chance(70));
+  } else if (draw < 62) {
+    ask();
+  } else if (draw < 84) {
+    release();
+  } else {
+    sometimes();
+  }
+}
+
+void Player::sometimes() {
+  switch (model_.random.below(10)) {
+    case 0: return open_session();
+    case 1: return end_session();
+    case 2: return cancel();
+    case 3: return release_what_is_not_his();
+    case 4:
+    case 5: return lose_one();
+    case 6: return others();
+    case 7: return driver_.hand_over_again();
+    default: return seldom();
+  }
+}
+
+void Player::seldom() {
+  driver_.carry_out();
+  switch (model_.random.below(6)) {
+    case 0:
+    case 1: return change_upstream();
+    case 2: return renew();
+    case 3: return dynamic_pools();
+    default: driver_.pass_time(model_.now + model_.up_to(6s), model_.chance(70));
+  }
+}
+
+size_t Player::any_pool() {
+  while (true) {
+    const size_t pool = model_.random.below(model_.pools.size());
+    if (!model_.pools[pool].gone) return pool;
+  }
+}
+
+// --- programs ---
+
+void Player::open_session() {
+  if (model_.sessions.size() >= kMostSessions) return;
+  SessionModel session;
+  session.info.uid = static_cast<uint32_t>(model_.random.below(3));
+  session.info.socket = static_cast<uint32_t>(model_.random.below(2));
+  session.id = driver_.depot().open_session(session.info);
+  model_.trace.add(model_.now, "open session %llu, uid %llu, socket %llu", session.id.value(),
+                   session.info.uid, session.info.socket);
+  model_.sessions.push_back(session);
+}
+
+void Player::end_session() {
+  if (model_.sessions.empty()) return;
+  const size_t index = model_.random.below(model_.sessions.size());
+  const SessionId id = model_.sessions[index].id;
+  model_.trace.add(model_.now, "end session %llu", id.value());
+  model_.sessions.erase(model_.sessions.begin() + static_cast<ptrdiff_t>(index));
+  driver_.drop_hands(id);
+  for (const LeaseModel& lease : model_.leases) {
+    if (lease.session != id) continue;
+    model_.connections.at(lease.connection).stage = Stage::returned;
+    model_.connections.at(lease.connection).doomed = true;
+  }
+  std::erase_if(model_.leases, [&](const LeaseModel& lease) { return lease.session == id; });
+  for (auto at = model_.asks.begin(); at != model_.asks.end();) {
+    const bool his = at->first.session == id;
+    if (his && !at->second.in_hand) --model_.pools[at->second.pool].waiting;
+    at = his ? model_.asks.erase(at) : std::next(at);
+  }
+  event([&](Actions& actions) { driver_.depot().end_session(model_.now, id, actions); });
+}
+
+Duration Player::draw_timeout() {
+  switch (model_.random.below(8)) {
+    case 0: return Duration::zero();
+    case 1: return -1ms;
+    case 2: return model_.up_to(20ms);
+    case 3: return 1h;
+    default: return model_.up_to(3s);
+  }
+}
+
+void Player::ask() {
+  if (model_.sessions.empty()) return open_session();
+  const SessionModel& session = model_.sessions[model_.random.below(model_.sessions.size())];
+  if (model_.asks.size() > 40) return;
+  const bool batch = model_.chance(20);
+  const pool::Request request{
+      ++next_request_, batch ? 2 + static_cast<uint32_t>(model_.random.below(kMostBatch - 1)) : 1,
+      draw_timeout()};
+  Ask ask;
+  ask.key = {session.id, request.request_id};
+  ask.pool = any_pool();
+  ask.count = request.count;
+  ask.owner = model_.owner_for(ask.pool, session.info);
+  ask.asked_at = model_.now;
+  ask.patient = request.timeout > 0s;
+  ask.until = model_.now + std::max<Duration>(request.timeout, 0s);
+  ask.order = request.request_id;
+  ask.entered = model_.event + 1;
+  model_.trace.add(model_.now, "request %llu of %llu: pool %llu, count %llu", request.request_id,
+                   session.id.value(), ask.pool, ask.count);
+  const PoolId pool = model_.pools[ask.pool].id;
+  ask.queue_before = driver_.depot().pool(pool).waiting();
+  const std::vector<uint32_t>& uids = model_.pools[ask.pool].policy.allow_uids;
+  ask.permitted = std::find(uids.begin(), uids.end(), session.info.uid) != uids.end();
+  ++model_.pools[ask.pool].waiting;
+  model_.asks.emplace(ask.key, ask);
+  event([&](Actions& actions) {
+    driver_.depot().request(model_.now, session.id, pool, request, actions);
+  });
+}
+
+void Player::cancel() {
+  if (model_.asks.empty()) return;
+  auto at = model_.asks.begin();
+  std::advance(at, static_cast<ptrdiff_t>(model_.random.below(model_.asks.size())));
+  const AskKey key = at->first;
+  at->second.cancelled |= driver_.depot().waits(key.session, key.request);
+  model_.trace.add(model_.now, "cancel request %llu of %llu", key.request, key.session.value());
+  event([&](Actions& actions) {
+    driver_.depot().cancel(model_.now, key.session, key.request, actions);
+  });
+}
+
+void Player::release() {
+  if (model_.leases.empty()) return;
+  const size_t index = model_.random.below(model_.leases.size());
+  const LeaseModel lease = model_.leases[index];
+  model_.leases.erase(model_.leases.begin() + static_cast<ptrdiff_t>(index));
+  ConnectionModel& c = model_.connections.at(lease.connection);
+  c.stage = Stage::returned;
+  c.lease = {};
+  const Outcome outcome = model_.chance(85) ? Outcome::kReuse : Outcome::kDiscard;
+  c.doomed = outcome == Outcome::kDiscard;
+  model_.trace.add(model_.now, "release %llu by %llu, outcome %llu", c.id.value(),
+                   lease.session.value(), static_cast<uint64_t>(outcome));
+  event([&](Actions& actions) {
+    expect(driver_.depot().release(model_.now, lease.session, lease.id, outcome, actions),
+           "a holder may release", lease.id.value());
+    // Again at once: nothing may come of it.
+    expect(!driver_.depot().release(model_.now, lease.session, lease.id, outcome, actions),
+           "a lease is released once", lease.id.value());
+  });
+}
+
+void Player::release_what_is_not_his() {
+  if (model_.sessions.empty()) return;
+  const SessionId session = model_.sessions[model_.random.below(model_.sessions.size())].id;
+  LeaseId lease = LeaseId::from_value(model_.random.next() >> model_.random.below(64));
+  if (!model_.leases.empty() && model_.chance(70)) {
+    const LeaseModel& other = model_.leases[model_.random.below(model_.leases.size())];
+    if (other.session == session) return;
+    lease = other.id;
+  } else if (driver_.depot().lease(lease) != nullptr) {
+    return;
+  }
+  event([&](Actions& actions) {
+    expect(!driver_.depot().release(model_.now, session, lease, Outcome::kDiscard, actions),
+           "nobody releases what is not his", lease.value());
+  });
+}
+
+// --- servers ---
+
+void Player::change_upstream() {
+  const size_t index = any_pool();
+  PoolModel& pool = model_.pools[index];
+  const uint64_t draw = model_.random.below(8);
+  pool.upstream = draw == 0 ? Upstream::hangs : draw <= 2 ? Upstream::refuses : Upstream::healthy;
+  const bool dies = model_.chance(30);
+  model_.trace.add(model_.now, "upstream of pool %llu is now %llu, connections die %llu", index,
+                   static_cast<uint64_t>(pool.upstream), dies);
+  if (!dies) return;
+  for (auto& [id, c] : model_.connections) c.dead = c.dead || c.pool == index;
+}
+
+// The watch of an idle connection fires; often for one that has just left, or is being collected.
+void Player::lose_one() {
+  if (model_.connections.empty()) return;
+  auto at = model_.connections.begin();
+  std::advance(at, static_cast<ptrdiff_t>(model_.random.below(model_.connections.size())));
+  ConnectionModel& c = at->second;
+  const ConnectionId id = c.id;
+  const pool::Connection* own = driver_.depot().connection(id);
+  if (own != nullptr && c.stage == Stage::open && !own->lease.valid()) c.stage = Stage::returned;
+  model_.trace.add(model_.now, "lost %llu", id.value());
+  event(
+      [&](Actions& actions) { driver_.depot().lost(model_.now, id, CloseReason::dead, actions); });
+}
+
+// --- the administrator and the rest of the daemon ---
+
+void Player::renew() {
+  const size_t index = any_pool();
+  PoolModel& pool = model_.pools[index];
+  ++pool.epoch;
+  size_t ready = 0;
+  size_t out = 0;
+  for (const auto& [id, c] : model_.connections) {
+    ready += c.pool == index && c.stage == Stage::open;
+    out += c.pool == index && (c.stage == Stage::leased || c.stage == Stage::inspecting);
+  }
+  model_.trace.add(model_.now, "renew pool %llu", index);
+  event([&](Actions& actions) {
+    const auto renewed = driver_.depot().renew(model_.now, pool.id, actions);
+    expect(renewed.closed == ready, "renew says how many it closed", renewed.closed);
+    expect(renewed.marked == out, "renew says how many it marked", renewed.marked);
+  });
+}
+
+void Player::others() {
+  pool::Depot& depot = driver_.depot();
+  if (model_.others_fds > 0 && model_.chance(50)) {
+    --model_.others_fds;
+    model_.trace.add(model_.now, "others give a descriptor back");
+    return event([&](Actions& actions) { depot.release_slots(model_.now, 1, actions); });
+  }
+  if (model_.others_fds >= kMostOthers) return;
+  if (depot.reserve_slots(1)) {
+    ++model_.others_fds;
+    model_.trace.add(model_.now, "others take a descriptor");
+    return;
+  }
+  model_.trace.add(model_.now, "others want a descriptor");
+  event([&](Actions& actions) { depot.make_room(model_.now, 1, actions); });
+}
+
+void Player::dynamic_pools() {
+  pool::Depot& depot = driver_.depot();
+  if (depot.dynamic_pools() < 2) {
+    pool::PoolPolicy policy = draw_policy(model_.random, next_dynamic_);
+    policy.key = "dynamic-" + std::to_string(next_dynamic_++);
+    policy.min_idle = 0;
+    return add_pool(std::move(policy), true);
+  }
+  const bool forgot = depot.forget_empty(model_.now);
+  model_.trace.add(model_.now, "forget an empty pool: %llu", forgot);
+  for (PoolModel& pool : model_.pools) {
+    if (pool.gone || depot.find_pool(pool.policy.key)) continue;
+    pool.gone = true;
+    expect(pool.dynamic && pool.connections == 0 && pool.waiting == 0,
+           "only an empty dynamic pool is forgotten");
+  }
+}
+
+// --- time to make good ---
+
+void Player::give_all_back() {
+  driver_.hand_over_again();
+  while (!model_.leases.empty()) release();
+  driver_.carry_out();
+}
+
+void Player::quiet() {
+  driver_.carry_out();
+  model_.trace.add(model_.now, "quiet");
+  model_.calm = true;
+  for (PoolModel& pool : model_.pools) pool.upstream = Upstream::healthy;
+  pool::Depot& depot = driver_.depot();
+  event([&](Actions& actions) {
+    depot.release_slots(model_.now, std::exchange(model_.others_fds, 0), actions);
+  });
+  for (int turn = 0; turn < kQuietTurns; ++turn) {
+    driver_.carry_out();
+    give_all_back();
+    if (model_.asks.empty() && turn > kQuietTurns / 2) break;
+    driver_.pass_time(model_.now + (turn > 200 ? 10 * kQuietTurn : kQuietTurn), true);
+  }
+  driver_.checks().after_quiet();
+  model_.calm = false;
+}
+
+void Player::shut_down() {
+  for (int i = 0; i < 40; ++i) step();
+  driver_.carry_out();
+  model_.trace.add(model_.now, "shut down");
+  model_.stopping = true;
+  pool::Depot& depot = driver_.depot();
+  event([&](Actions& actions) { depot.shut_down(model_.now, 2s, actions); });
+  for (int i = 0; i < 40; ++i) step();
+  driver_.carry_out();
+  if (model_.chance(30)) {
+    event([&](Actions& actions) { depot.shut_down(model_.now, 2s, actions); });
+    driver_.carry_out();
+  }
+  driver_.pass_time(model_.now + 3s, true);
+  driver_.hand_over_again();
+  driver_.pass_time(model_.now + 1s, true);
+  driver_.checks().after_shutdown();
+}
+
+}  // namespace berth::sim

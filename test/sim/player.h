@@ -1,0 +1,65 @@
+// Player: what programs, servers and the administrator do to one depot, drawn from one seed.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "sim/driver.h"
+#include "sim/model.h"
+
+namespace berth::sim {
+
+class Player {
+ public:
+  Player(uint64_t seed, bool aloud);
+
+  void play(uint64_t steps);
+  const Model& model() const { return model_; }
+
+ private:
+  struct Settings {
+    pool::DepotSettings depot;
+    std::vector<pool::PoolPolicy> pools;
+  };
+
+  static Settings draw_settings(Random& random);
+  static pool::PoolPolicy draw_policy(Random& random, size_t index);
+
+  void step();
+  void sometimes();
+  void seldom();
+
+  // Programs.
+  void open_session();
+  void end_session();
+  void ask();
+  void cancel();
+  void release();
+  void release_what_is_not_his();
+  // Servers.
+  void change_upstream();
+  void lose_one();
+  // The administrator and the rest of the daemon.
+  void renew();
+  void others();
+  void dynamic_pools();
+
+  // Everything heals, all leases come back, and what was owed must have been paid.
+  void quiet();
+  void shut_down();
+  void give_all_back();
+
+  void add_pool(pool::PoolPolicy policy, bool dynamic);
+  template <class Call>
+  void event(Call&& call);
+  Duration draw_timeout();
+  size_t any_pool();
+
+  Model model_;
+  Settings settings_;
+  Driver driver_;
+  uint64_t next_request_ = 0;
+  uint64_t next_dynamic_ = 0;
+};
+
+}  // namespace berth::sim

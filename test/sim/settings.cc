@@ -1,0 +1,61 @@
+// The settings of one run: small limits and short times, so that everything happens often.
+#include <algorithm>
+#include <initializer_list>
+#include <string>
+
+#include "sim/player.h"
+
+namespace berth::sim {
+namespace {
+
+template <class T>
+T any_of(Random& random, std::initializer_list<T> values) {
+  return values.begin()[random.below(values.size())];
+}
+
+}  // namespace
+
+pool::PoolPolicy Player::draw_policy(Random& random, size_t index) {
+  pool::PoolPolicy policy;
+  policy.key = "pool-" + std::to_string(index);
+  policy.endpoints = {{Endpoint::Kind::tcp, "192.0.2.1", 6379, ""}};
+  policy.allow_uids = {0, 1};
+  if (random.below(4) > 0) policy.allow_uids.push_back(2);
+  policy.idle_order = any_of(random, {pool::IdleOrder::lifo, pool::IdleOrder::fifo});
+  policy.share = any_of(random, {pool::Share::user, pool::Share::user, pool::Share::socket});
+  policy.max_connections = any_of(random, {0, 1, 2, 3, 5, 8});
+  policy.min_idle = any_of(random, {0, 0, 0, 1, 2});
+  if (policy.max_connections != pool::kUnlimited) {
+    policy.min_idle = std::min(policy.min_idle, policy.max_connections);
+  }
+  policy.max_idle = any_of(random, {0, 0, -1, 1, 2});
+  if (policy.max_idle == pool::kNone || policy.min_idle > policy.max_idle) {
+    if (policy.max_idle != pool::kUnlimited && policy.min_idle > 0) policy.max_idle = 2;
+  }
+  policy.max_waiters = any_of(random, {2, 6, 1000});
+  policy.max_uses = any_of<uint64_t>(random, {0, 0, 1, 3});
+  policy.idle_timeout = any_of<Duration>(random, {0s, 500ms, 2s, 10s});
+  policy.max_lifetime = any_of<Duration>(random, {0s, 700ms, 3s, 20s});
+  policy.dial_timeout = 1s;
+  policy.reset_timeout = 200ms;
+  policy.fail_fast = random.below(2) == 0;
+  return policy;
+}
+
+Player::Settings Player::draw_settings(Random& random) {
+  Settings settings;
+  const size_t pools = 2 + random.below(4);
+  int min_idle = 0;
+  for (size_t i = 0; i < pools; ++i) {
+    settings.pools.push_back(draw_policy(random, i));
+    min_idle += settings.pools.back().min_idle;
+  }
+  // So many that the largest batch can be had beside what the other pools keep.
+  settings.depot.fd_limit =
+      static_cast<uint32_t>(min_idle) + 6 + static_cast<uint32_t>(random.below(16));
+  settings.depot.total_max_idle = any_of(random, {0, 0, -1, 2, 5});
+  settings.depot.seed = random.next();
+  return settings;
+}
+
+}  // namespace berth::sim
