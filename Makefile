@@ -72,7 +72,7 @@ ifneq ($(COVERAGE),)
 variant := --coverage -fprofile-update=atomic -O0
 else ifneq ($(SANITIZE),)
 # Instrumented code makes GCC see uninitialised values where there are none (its own <regex>).
-variant := -fsanitize=$(SANITIZE) -Wno-maybe-uninitialized -fno-sanitize-recover=all -fno-omit-frame-pointer -D_GLIBCXX_ASSERTIONS -O1
+variant := -fsanitize=$(SANITIZE) -g1 -Wno-maybe-uninitialized -fno-sanitize-recover=all -fno-omit-frame-pointer -D_GLIBCXX_ASSERTIONS -O1
 else
 # berth must start like a C program and libberth must not drag a C++ library into its host; but a
 # sanitizer has to see the library's functions.
@@ -89,6 +89,10 @@ cxx      := $(CCACHE) $(CXX) -std=c++20 $(warnings) $(common) $(BUILD_CFLAGS) $(
 cc       := $(CCACHE) $(CC) -std=c11 $(warnings) $(common) $(CFLAGS) $(variant)
 link     := $(CXX) -pthread $(CXXFLAGS) $(variant) $(LDFLAGS) -Wl,--as-needed
 inputs    = $(filter %.o %.a,$^)
+
+# Objects do not depend on where the checkout is, so that ccache serves a fresh clone too.
+export CCACHE_BASEDIR := $(CURDIR)
+export CCACHE_NOHASHDIR := 1
 
 # ---- how to make one of a kind ----
 
