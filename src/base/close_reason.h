@@ -6,26 +6,26 @@
 namespace berth {
 
 enum class CloseReason : uint8_t {
-  evicted,       // its slot, or its place under max_connections, was wanted elsewhere
-  overflow,      // max_idle or total_max_idle
-  idle,          // idle_timeout
-  age,           // max_lifetime
-  uses,          // max_uses
-  expired,       // two ticks of expire
-  renewed,       // renew
-  dirty,         // unread data, unsent data, or a state that cannot be trusted
-  dead,          // the server has gone, or the dial came to nothing
-  discarded,     // the client gave it back broken
-  session_end,   // the session that held it ended
-  revoked,       // the daemon took it away
+  evicted,      // its slot, or its place under max_connections, was wanted elsewhere
+  overflow,     // max_idle or total_max_idle
+  idle,         // idle_timeout
+  age,          // max_lifetime
+  uses,         // max_uses
+  expired,      // two ticks of expire
+  renewed,      // renew
+  dirty,        // unread data, unsent data, or a state that cannot be trusted
+  dead,         // the server has gone, or the dial came to nothing
+  discarded,    // the client gave it back broken
+  session_end,  // the session that held it ended
+  revoked,      // the daemon took it away
   check_failed,
   reset_failed,
   login_failed,
   address_gone,  // its address is no longer one of the endpoint's
   removed,       // its pool was removed
   goaway,
-  detached,      // handed over for good
-  shutdown,      // the daemon stops
+  detached,  // handed over for good
+  shutdown,  // the daemon stops
 };
 
 constexpr const char* close_reason_name(CloseReason reason) {

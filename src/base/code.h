@@ -9,19 +9,19 @@ namespace berth {
 
 enum class Code : uint32_t {
   kOk = 0,
-  kInvalid = 1,        // the request itself is wrong; repeating it is useless
-  kVersion = 2,        // the two sides speak no common version
-  kNoSuchKey = 3,      // no pool serves this key
-  kNotPermitted = 4,   // this session may not have it
-  kTimedOut = 5,       // acquire_timeout passed; the message tells why
-  kQueueFull = 6,      // max_waiters, or a limit of the session
-  kUpstreamDown = 7,   // the server cannot be reached
-  kShuttingDown = 8,   // the daemon grants no more
-  kCancelled = 9,      // withdrawn by the client
-  kNoSuchLease = 10,   // unknown, already released, or another session's
-  kRevoked = 11,       // the daemon took the lease away
+  kInvalid = 1,           // the request itself is wrong; repeating it is useless
+  kVersion = 2,           // the two sides speak no common version
+  kNoSuchKey = 3,         // no pool serves this key
+  kNotPermitted = 4,      // this session may not have it
+  kTimedOut = 5,          // acquire_timeout passed; the message tells why
+  kQueueFull = 6,         // max_waiters, or a limit of the session
+  kUpstreamDown = 7,      // the server cannot be reached
+  kShuttingDown = 8,      // the daemon grants no more
+  kCancelled = 9,         // withdrawn by the client
+  kNoSuchLease = 10,      // unknown, already released, or another session's
+  kRevoked = 11,          // the daemon took the lease away
   kTooManySessions = 12,  // the daemon holds no further sessions
-  kInternal = 13,      // a fault of the daemon; its log has more
+  kInternal = 13,         // a fault of the daemon; its log has more
 };
 
 // What a request waited for (berth.v1.Why.Cause).

@@ -49,12 +49,14 @@ void start_log(std::string_view level) {
 void stop_log() {
   Log& log = instance();
   log.logger->flush();
-  log.logger = std::make_shared<spdlog::logger>(
-      "berthd", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  log.logger =
+      std::make_shared<spdlog::logger>("berthd", std::make_shared<spdlog::sinks::stderr_sink_mt>());
   log.worker.reset();  // joins after the queue is written
 }
 
-spdlog::logger& log() { return *instance().logger; }
+spdlog::logger& log() {
+  return *instance().logger;
+}
 
 uint64_t lost_log_lines() {
   Log& log = instance();

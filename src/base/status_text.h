@@ -8,6 +8,8 @@
 
 namespace berth {
 
-inline std::string text_of(const absl::Status& status) { return std::string(status.message()); }
+inline std::string text_of(const absl::Status& status) {
+  return std::string(status.message());
+}
 
 }  // namespace berth

@@ -81,9 +81,9 @@ absl::Status Broker::check_pins() const {
   for (const pool::PoolPolicy& policy : pools_) {
     const bool tcp = policy.endpoints.front().kind == Endpoint::Kind::tcp;
     if (!tcp || policy.sandbox != pool::Sandbox::pinned) continue;
-    return absl::FailedPreconditionError(
-        fmt::format("pool \"{}\" says sandbox = \"pinned\", but this process cannot pin sockets: {}",
-                    policy.key, text_of(can_pin_)));
+    return absl::FailedPreconditionError(fmt::format(
+        "pool \"{}\" says sandbox = \"pinned\", but this process cannot pin sockets: {}",
+        policy.key, text_of(can_pin_)));
   }
   log().info("sockets are not pinned to their servers: {}", text_of(can_pin_));
   return absl::OkStatus();

@@ -12,8 +12,7 @@ namespace berth::broker {
 Dialer::Dialer(loop::Loop& loop, Callback callback)
     : loop_(loop),
       callback_(std::move(callback)),
-      watch_(loop,
-             [this](uint64_t tag, uint32_t) { connected(ConnectionId::from_value(tag)); }),
+      watch_(loop, [this](uint64_t tag, uint32_t) { connected(ConnectionId::from_value(tag)); }),
       self_(std::make_shared<Dialer*>(this)) {}
 
 void Dialer::dial(ConnectionId id, const Endpoint& endpoint, const net::DialOptions& options) {

@@ -25,7 +25,10 @@ Door::Door(loop::Loop& loop, UniqueFd listener, std::string path, uint32_t numbe
       number_(number),
       driver_(driver),
       sessions_(sessions),
-      retry_(loop, [this] { watch_.watch({true, false}); }),
+      retry_(loop,
+             [this] {
+               watch_.watch({true, false});
+             }),
       watch_(loop, listener_.get(), [this](loop::Ready) { accept(); }) {
   watch_.watch({true, false});
 }

@@ -28,10 +28,8 @@ PoolDriver::PoolDriver(loop::Loop& loop, const pool::DepotSettings& settings,
     : loop_(loop),
       dial_options_(dial_options),
       depot_(settings),
-      dialer_(loop,
-              [this](ConnectionId id, absl::StatusOr<Dialed> result) {
-                dialed(id, std::move(result));
-              }),
+      dialer_(loop, [this](ConnectionId id,
+                           absl::StatusOr<Dialed> result) { dialed(id, std::move(result)); }),
       idle_watch_(
           loop, upstreams_,
           [this](ConnectionId id) -> std::optional<TimePoint> {
@@ -179,9 +177,8 @@ void PoolDriver::try_hand_over(const pool::Grant& grant) {
 
 // A grant that had to wait may have been overtaken by a revocation.
 bool PoolDriver::all_live(const pool::Grant& grant) const {
-  return std::all_of(grant.leases.begin(), grant.leases.end(), [this](const pool::Granted& g) {
-    return depot_.lease(g.lease) != nullptr;
-  });
+  return std::all_of(grant.leases.begin(), grant.leases.end(),
+                     [this](const pool::Granted& g) { return depot_.lease(g.lease) != nullptr; });
 }
 
 // The check before each grant (DESIGN section 4, points 1 to 3). Says what is wrong, if anything.
@@ -208,7 +205,9 @@ void PoolDriver::carry_out(const pool::Revoke& action) {
   if (Recipient* to = recipient(action.session)) to->revoked(action.lease);
 }
 
-void PoolDriver::carry_out(const pool::Inspect& action) { inspect(action.connection, kFirstWait); }
+void PoolDriver::carry_out(const pool::Inspect& action) {
+  inspect(action.connection, kFirstWait);
+}
 
 void PoolDriver::inspect(ConnectionId id, Duration next_wait) {
   Upstream* upstream = upstreams_.find(id);

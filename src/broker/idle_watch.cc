@@ -54,8 +54,9 @@ bool IdleWatch::look_at(ConnectionId id) {
   const uint32_t events = (upstream->handed_out ? EPOLLIN : 0u) | EPOLLRDHUP;
   upstream->watched = watch_.add(upstream->fd.get(), events, id.value());
   if (!upstream->watched) {
-    log().warn("an idle connection is not watched: the kernel watches no more descriptors "
-               "(fs.epoll.max_user_watches)");
+    log().warn(
+        "an idle connection is not watched: the kernel watches no more descriptors "
+        "(fs.epoll.max_user_watches)");
   }
   return false;
 }

@@ -1,8 +1,8 @@
 // IdleWatch: notices that a server closes, or speaks on, an idle connection.
 //
 // A connection is watched only once it has been idle for half a second to a second, so that one
-// which is leased again soon costs no system call; until then the check before each grant guards it.
-// The timer runs only while there is something to arm.
+// which is leased again soon costs no system call; until then the check before each grant guards
+// it. The timer runs only while there is something to arm.
 #pragma once
 
 #include <functional>

@@ -22,11 +22,11 @@ std::variant<PoolId, pool::Refusal> Keys::find_url(std::string_view key) {
   std::string url = endpoint.url();
   if (const auto pool = driver_.depot().find_pool(url)) return *pool;
   if (driver_.depot().dynamic_pools() >= kMaxDynamicPools && !driver_.forget_empty_pool()) {
-    return pool::Refusal{Code::kQueueFull,
-                         "all " + std::to_string(kMaxDynamicPools) +
-                             " pools that URL keys may make are in use",
-                         {},
-                         {}};
+    return pool::Refusal{
+        Code::kQueueFull,
+        "all " + std::to_string(kMaxDynamicPools) + " pools that URL keys may make are in use",
+        {},
+        {}};
   }
   pool::PoolPolicy policy = dynamic_default_;
   policy.key = std::move(url);

@@ -93,8 +93,8 @@ void Session::receive(int most) {
       case net::Received::closed: return end("closed by the client");
       case net::Received::too_large:
         return say_goodbye(Code::kInvalid,
-                           fmt::format("a frame of {} bytes; a frame has at most {}",
-                                       received.size, kMaxFrameBytes));
+                           fmt::format("a frame of {} bytes; a frame has at most {}", received.size,
+                                       kMaxFrameBytes));
       case net::Received::has_fds:
         return say_goodbye(Code::kInvalid, "a frame with file descriptors; clients send none");
     }
@@ -116,8 +116,8 @@ void Session::handle(std::string_view bytes) {
 void Session::on(const wire::Hello& hello) {
   if (greeted()) return say_goodbye(Code::kInvalid, "a second Hello");
   if (hello.version == 0) {
-    return say_goodbye(Code::kVersion, fmt::format("version 0; berthd speaks 1 to {}",
-                                                   wire::kSessionVersion));
+    return say_goodbye(Code::kVersion,
+                       fmt::format("version 0; berthd speaks 1 to {}", wire::kSessionVersion));
   }
   name_ = hello.name;
   id_ = host_.driver().open_session(info_, *this);
@@ -207,7 +207,8 @@ void Session::refused(uint64_t request_id, const pool::Refusal& refusal) {
 }
 
 void Session::revoked(LeaseId lease) {
-  send(wire::Revoked{lease.value(), Code::kRevoked, "berthd is stopping, and drain_timeout has passed"});
+  send(wire::Revoked{lease.value(), Code::kRevoked,
+                     "berthd is stopping, and drain_timeout has passed"});
 }
 
 void Session::send(const wire::ServerFrame& frame) {

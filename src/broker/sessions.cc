@@ -54,15 +54,14 @@ void Sessions::admit(UniqueFd fd, uint32_t socket) {
   if (const std::string refusal = refusal_of(peer->uid); !refusal.empty()) {
     return turn_away(std::move(fd), Code::kTooManySessions, refusal);
   }
-  const pool::SessionInfo info{peer->uid, peer->pid, socket,
-                               peer->netns_cookie != own_netns_};
+  const pool::SessionInfo info{peer->uid, peer->pid, socket, peer->netns_cookie != own_netns_};
   const uint64_t number = ++numbers_;
   const int pidfd = peer->pidfd.get();
   if (pidfd >= 0 && !openers_.add(pidfd, EPOLLIN, number)) peer->pidfd.reset();
   if (slots_of(*peer) < kSlots) driver_.release_slots(kSlots - slots_of(*peer));
   ++per_user_[peer->uid];
-  sessions_[number] = std::make_unique<Session>(loop_, number, std::move(fd), std::move(*peer),
-                                                info, *this);
+  sessions_[number] =
+      std::make_unique<Session>(loop_, number, std::move(fd), std::move(*peer), info, *this);
   silent_.push_back({loop_.now() + kHelloWithin, number});
 }
 
@@ -129,8 +128,7 @@ void Sessions::end_silent() {
     Session* session = find(silent_.front().number);
     silent_.pop_front();
     if (session == nullptr || session->greeted()) continue;
-    session->say_goodbye(Code::kInvalid,
-                         "no Hello within " + format_duration(kHelloWithin));
+    session->say_goodbye(Code::kInvalid, "no Hello within " + format_duration(kHelloWithin));
   }
   reap();
 }

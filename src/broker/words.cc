@@ -13,8 +13,9 @@ namespace berth::broker {
 namespace {
 
 wire::Why why_frame(const pool::Why& why) {
-  wire::Why frame{why.cause,         why.leased,          why.max_connections, why.waiting,
-                  why.dial_failures, why.last_dial_error, {}};
+  wire::Why frame{why.cause,   why.leased,        why.max_connections,
+                  why.waiting, why.dial_failures, why.last_dial_error,
+                  {}};
   for (const pool::Holder& holder : why.holders) {
     const auto held = std::chrono::duration_cast<std::chrono::milliseconds>(holder.held).count();
     frame.holders.push_back({static_cast<uint32_t>(holder.pid), holder.uid,
@@ -25,9 +26,9 @@ wire::Why why_frame(const pool::Why& why) {
 
 // "20/20 leased; oldest pid 4121 php-fpm (www-data) 31 s; 0 dial failures"
 std::string state_of(const wire::Why& why) {
-  std::string text = fmt::format("{}/{} leased", why.leased,
-                                 why.max_connections == 0 ? "unlimited"
-                                                          : std::to_string(why.max_connections));
+  std::string text =
+      fmt::format("{}/{} leased", why.leased,
+                  why.max_connections == 0 ? "unlimited" : std::to_string(why.max_connections));
   if (!why.holders.empty()) {
     const wire::Holder& oldest = why.holders.front();
     text += fmt::format("; oldest pid {} {} ({}) {}", oldest.pid, oldest.command,
@@ -63,14 +64,14 @@ std::string words(const pool::Refusal& refusal, const wire::Why& why, uint32_t u
     case Code::kTimedOut:
       return fmt::format("{}: {}{}", waited_text(refusal.waited), cause_text(why.cause),
                          state_of(why));
-    case Code::kUpstreamDown:
-      return fmt::format("the server cannot be reached: {}", state_of(why));
+    case Code::kUpstreamDown: return fmt::format("the server cannot be reached: {}", state_of(why));
     case Code::kQueueFull:
-      return refusal.why ? fmt::format("{} already (max_waiters): {}",
-                                       why.waiting == 1 ? "1 request waits"
-                                                        : fmt::format("{} requests wait", why.waiting),
-                                       state_of(why))
-                         : refusal.text;
+      return refusal.why
+                 ? fmt::format("{} already (max_waiters): {}",
+                               why.waiting == 1 ? "1 request waits"
+                                                : fmt::format("{} requests wait", why.waiting),
+                               state_of(why))
+                 : refusal.text;
     case Code::kShuttingDown: return "berthd is stopping";
     case Code::kCancelled: return "withdrawn by the client";
     case Code::kRevoked: return "the lease was revoked before it could be delivered";

@@ -3,10 +3,10 @@
 #include <new>
 #include <variant>
 
+#include "base/utf8.h"
 #include "berth/berth.h"
 #include "failure.h"
 #include "session.h"
-#include "base/utf8.h"
 
 using berth::client::Event;
 using berth::client::Failure;

@@ -33,8 +33,8 @@ FdWatch::~FdWatch() = default;
 void FdWatch::watch(Ready wanted) {
   if (wanted.readable == wanted_.readable && wanted.writable == wanted_.writable) return;
   wanted_ = wanted;
-  const int events = (wanted.readable ? UV_READABLE | UV_DISCONNECT : 0) |
-                     (wanted.writable ? UV_WRITABLE : 0);
+  const int events =
+      (wanted.readable ? UV_READABLE | UV_DISCONNECT : 0) | (wanted.writable ? UV_WRITABLE : 0);
   const int result = events == 0 ? uv_poll_stop(impl_->handle.get())
                                  : uv_poll_start(impl_->handle.get(), events, polled);
   must(result, "a watch that is not closing can be changed");

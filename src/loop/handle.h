@@ -18,9 +18,8 @@ class Handle {
     cell_->handle.data = cell_;
   }
   ~Handle() {
-    uv_close(reinterpret_cast<uv_handle_t*>(&cell_->handle), [](uv_handle_t* handle) {
-      delete static_cast<Cell*>(handle->data);
-    });
+    uv_close(reinterpret_cast<uv_handle_t*>(&cell_->handle),
+             [](uv_handle_t* handle) { delete static_cast<Cell*>(handle->data); });
   }
   Handle(const Handle&) = delete;
   Handle& operator=(const Handle&) = delete;
@@ -42,6 +41,8 @@ class Handle {
   Cell* cell_;
 };
 
-inline void must(int result, const char* what) { BERTH_CHECK(result == 0, what); }
+inline void must(int result, const char* what) {
+  BERTH_CHECK(result == 0, what);
+}
 
 }  // namespace berth::loop

@@ -46,8 +46,12 @@ bool Loop::only_work_is_left() const {
   return !handles;
 }
 
-void Loop::run() { uv_run(loop_.get(), UV_RUN_DEFAULT); }
-void Loop::stop() { uv_stop(loop_.get()); }
+void Loop::run() {
+  uv_run(loop_.get(), UV_RUN_DEFAULT);
+}
+void Loop::stop() {
+  uv_stop(loop_.get());
+}
 
 TimePoint Loop::now() const {
   return TimePoint(std::chrono::milliseconds(uv_now(loop_.get())));

@@ -15,7 +15,9 @@ struct SignalWatch::Impl {
 
 namespace {
 
-void raised(uv_signal_t* handle, int) { SignalHandle::call(handle); }
+void raised(uv_signal_t* handle, int) {
+  SignalHandle::call(handle);
+}
 
 }  // namespace
 

@@ -16,7 +16,9 @@ struct Timer::Impl {
 
 namespace {
 
-void fired(uv_timer_t* handle) { TimerHandle::call(handle); }
+void fired(uv_timer_t* handle) {
+  TimerHandle::call(handle);
+}
 
 uint64_t whole_ms(Duration duration) {
   const auto ms = std::chrono::ceil<std::chrono::milliseconds>(duration).count();
@@ -26,8 +28,7 @@ uint64_t whole_ms(Duration duration) {
 }  // namespace
 
 Timer::Timer(Loop& loop, std::function<void()> callback)
-    : loop_(loop),
-      impl_(std::make_unique<Impl>([this, callback = std::move(callback)] {
+    : loop_(loop), impl_(std::make_unique<Impl>([this, callback = std::move(callback)] {
         when_ = kNever;
         callback();
       })) {

@@ -7,8 +7,8 @@
 #include <utility>
 
 #include "base/limits.h"
-#include "wire/session_frames.h"
 #include "base/utf8.h"
+#include "wire/session_frames.h"
 
 namespace berth::wire {
 namespace {

@@ -16,9 +16,9 @@ static int ask(int fd) {
   return printf("%.*s", (int)got, answer);
 }
 
-int main(int argc, char **argv) {
-  const char *key = argc > 1 ? argv[1] : "echo";
-  berth_session *session;
+int main(int argc, char** argv) {
+  const char* key = argc > 1 ? argv[1] : "echo";
+  berth_session* session;
   if (berth_session_open(NULL, &session) < 0) return complain();
   for (int i = 0; i < 2; ++i) {
     berth_options options = BERTH_OPTIONS_INIT;

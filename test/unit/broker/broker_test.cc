@@ -337,9 +337,10 @@ TEST_F(BrokerTest, MinIdleBeyondThreeQuartersOfTheDescriptorsIsRefused) {
   policy().max_connections = 40;
   broker_ = std::make_unique<Broker>(loop_, settings_, 40);
   const absl::Status opened = broker_->open();
-  EXPECT_EQ("min_idle of all pools is 31 together, more than three quarters of the 40 descriptors that "
-            "the fd limit (RLIMIT_NOFILE) leaves",
-            opened.message());
+  EXPECT_EQ(
+      "min_idle of all pools is 31 together, more than three quarters of the 40 descriptors that "
+      "the fd limit (RLIMIT_NOFILE) leaves",
+      opened.message());
 }
 
 TEST_F(BrokerTest, EndGivesEverythingBack) {

@@ -59,9 +59,10 @@ TEST(Words, UpstreamDownTellsTheLastDialError) {
   why.max_connections = 20;
   why.dial_failures = 1;
   why.last_dial_error = "connect to 127.0.0.1:1: Connection refused";
-  EXPECT_EQ("the server cannot be reached: 0/20 leased; 1 dial failure; last: connect to "
-            "127.0.0.1:1: Connection refused",
-            explain(1, {Code::kUpstreamDown, "", 0s, why}, 0).message);
+  EXPECT_EQ(
+      "the server cannot be reached: 0/20 leased; 1 dial failure; last: connect to "
+      "127.0.0.1:1: Connection refused",
+      explain(1, {Code::kUpstreamDown, "", 0s, why}, 0).message);
 }
 
 TEST(Words, DenialNamesTheUser) {

@@ -150,5 +150,79 @@ TEST_F(Batches, AGrantTakenBackTooLateIsRefused) {
   EXPECT_EQ(code(77), Code::kTimedOut);
 }
 
+// Connections may come back idle that only the second batch may have: it must not hold them yet,
+// and nobody behind it may take them.
+TEST_F(Batches, WhatIsTheSecondBatchsStaysIdleUntilItsTurn) {
+  const PoolId pool = add(small(20));
+  const SessionId bob = session(kBob);
+  const Granted bobs = take(bob, pool);
+  dials = Answer::never;
+  const uint64_t first = ask(session(kAlice), pool, 30s, 3);
+  const uint64_t second = ask(bob, pool, 30s, 2);
+  const uint64_t single = ask(bob, pool, 30s);
+  release(bob, bobs.lease);
+  EXPECT_EQ(state(bobs.connection), State::idle);
+  EXPECT_TRUE(waits(single));
+  for (size_t i = 0; i < 4; ++i) dial_succeeds(dialing[i]);
+  EXPECT_TRUE(granted(first));
+  EXPECT_TRUE(granted(second));
+}
+
+TEST_F(Batches, WhatAWithdrawnBatchGivesUpServesTheNextAtOnce) {
+  const PoolId pool = add(small(2));
+  const SessionId alice = session();
+  const Granted one = take(alice, pool);
+  take(alice, pool);
+  const uint64_t batch = ask(alice, pool, 30s, 2);
+  const uint64_t single = ask(alice, pool, 30s);
+  release(alice, one.lease);
+  EXPECT_TRUE(waits(single));
+  cancel(alice, batch);
+  EXPECT_EQ(lease_of(single).connection, one.connection);
+}
+
+TEST_F(Batches, OneTakenBackComesBeforeALaterBatchThatCollectsMeanwhile) {
+  const PoolId pool = add(small(3));
+  const SessionId alice = session();
+  std::vector<Granted> held;
+  for (int i = 0; i < 3; ++i) held.push_back(take(alice, pool));
+  const uint64_t first = ask(alice, pool, 30s, 2);
+  const uint64_t second = ask(alice, pool, 30s, 2);
+  release(alice, held[0].lease);
+  depot->release(now, alice, held[1].lease, Outcome::kReuse, actions);
+  actions.clear();
+  depot->inspected(now, held[1].connection, true, actions);
+  const Grant grant = std::get<Grant>(actions.take());  // its program cannot take it yet
+  release(alice, held[2].lease);                        // collected by the second
+  dials = Answer::never;
+  depot->take_back(now, grant, held[1].connection, CloseReason::dead, actions);
+  carry_out();
+  EXPECT_TRUE(granted(first));
+  EXPECT_TRUE(waits(second));
+}
+
+TEST_F(Batches, AGrantTakenBackIsNoUse) {
+  PoolPolicy p = small(2);
+  p.min_idle = 2;
+  p.max_uses = 1;
+  const PoolId pool = add(p);
+  dead = {dialed[1]};
+  const ConnectionId other = dialed[0];
+  const uint64_t batch = ask(session(), pool, 5s, 2);
+  ASSERT_TRUE(granted(batch));
+  EXPECT_EQ(std::count(closes.begin(), closes.end(), std::pair(other, CloseReason::uses)), 0);
+}
+
+TEST_F(Batches, AFreshConnectionTakenBackIsStillNobodys) {
+  PoolPolicy p = small(20);
+  p.min_idle = 2;
+  const PoolId pool = add(p);
+  dials = Answer::never;
+  dead = {dialed[1]};
+  EXPECT_EQ(code(ask(session(kAlice), pool, 0s, 2)), Code::kTimedOut);
+  EXPECT_EQ(depot->pool(pool).kept(), 1u);
+  EXPECT_TRUE(granted(ask(session(kBob), pool, 0s)));
+}
+
 }  // namespace
 }  // namespace berth::pool

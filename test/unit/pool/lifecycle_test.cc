@@ -287,6 +287,7 @@ TEST_F(Lifecycle, AnotherOneIsKeptWhenAKeptOneIsTaken) {
   PoolPolicy p = policy();
   p.min_idle = 1;
   p.idle_timeout = 10s;
+  p.idle_order = IdleOrder::fifo;
   dials = Answer::never;
   const PoolId pool = add(p);
   const SessionId alice = session();
@@ -298,8 +299,10 @@ TEST_F(Lifecycle, AnotherOneIsKeptWhenAKeptOneIsTaken) {
   ASSERT_GE(count(pool, State::idle), 2u);
   take(alice, pool);
   EXPECT_EQ(depot->pool(pool).kept(), 1u);
+  const size_t so_far = dialed.size();
   pass(1min);
   EXPECT_EQ(count(pool, State::idle), 1u);
+  EXPECT_EQ(dialed.size(), so_far) << "the kept one has stayed";
 }
 
 }  // namespace

@@ -7,8 +7,8 @@
 #include <string>
 
 #include "base/limits.h"
-#include "berth/v1/session.pb.h"
 #include "base/utf8.h"
+#include "berth/v1/session.pb.h"
 
 namespace berth::wire {
 namespace {
