@@ -72,7 +72,7 @@ ifneq ($(COVERAGE),)
 variant := --coverage -fprofile-update=atomic -O0
 else ifneq ($(SANITIZE),)
 # Instrumented code makes GCC see uninitialised values where there are none (its own <regex>).
-variant := -fsanitize=$(SANITIZE) -g1 -Wno-maybe-uninitialized -fno-sanitize-recover=all -fno-omit-frame-pointer -D_GLIBCXX_ASSERTIONS -O1
+variant := -fsanitize=$(SANITIZE) -g1 -Wno-maybe-uninitialized -fno-sanitize-recover=all -fno-omit-frame-pointer -D_GLIBCXX_ASSERTIONS -O0
 else
 # berth must start like a C program and libberth must not drag a C++ library into its host; but a
 # sanitizer has to see the library's functions.

@@ -152,7 +152,7 @@ void PoolDriver::try_hand_over(const pool::Grant& grant) {
   Recipient* to = recipient(grant.ticket.session);
   if (to == nullptr) return;  // its end has closed the connections
   if (!all_live(grant)) {
-    to->refused(grant.ticket.request_id, {Code::kRevoked, "", {}, {}});
+    depot_.take_back(loop_.now(), grant, ConnectionId(), CloseReason::revoked, actions_);
     return;
   }
   const bool same_user = depot_.pool(grant.pool).policy().share == pool::Share::user;
@@ -175,7 +175,8 @@ void PoolDriver::try_hand_over(const pool::Grant& grant) {
   }
 }
 
-// A grant that had to wait may have been overtaken by a revocation.
+// A grant that had to wait may have been overtaken by a revocation; the request is then served
+// anew.
 bool PoolDriver::all_live(const pool::Grant& grant) const {
   return std::all_of(grant.leases.begin(), grant.leases.end(),
                      [this](const pool::Granted& g) { return depot_.lease(g.lease) != nullptr; });

@@ -74,7 +74,6 @@ std::string words(const pool::Refusal& refusal, const wire::Why& why, uint32_t u
                  : refusal.text;
     case Code::kShuttingDown: return "berthd is stopping";
     case Code::kCancelled: return "withdrawn by the client";
-    case Code::kRevoked: return "the lease was revoked before it could be delivered";
     default: return refusal.text;
   }
 }
