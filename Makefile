@@ -23,7 +23,8 @@ VERSION := 0.1.0
 deps_of_check := test
 deps_of_check-all := test
 deps_of_coverage := test,coverage
-deps_of_demo := build
+deps_of_demo := build,demo
+deps_of_bench := build,demo
 deps_of_tidy := test,tidy
 
 comma := ,
