@@ -171,6 +171,8 @@ def test_a_client_that_does_not_read_its_grants_gets_no_more_than_a_session_may(
     deaf = daemon.raw()
     for _ in range(200):
         deaf.request("echo")
+    # All of them are dialled before it ends; a dial still under way would go idle instead.
+    wait_until(lambda: len(upstream.open) == 200, "all its requests are served")
     session = daemon.session()
     with session.lease("echo", timeout=AT_ONCE_S) as lease:
         ask(lease.sock)
