@@ -119,9 +119,8 @@ void Session::on(const wire::Hello& hello) {
     return say_goodbye(Code::kVersion,
                        fmt::format("version 0; berthd speaks 1 to {}", wire::kSessionVersion));
   }
-  name_ = hello.name;
   id_ = host_.driver().open_session(info_, *this);
-  note("says hello as \"" + name_ + "\"");
+  note("says hello as \"" + hello.name + "\"");
   send(wire::Welcome{std::min(hello.version, wire::kSessionVersion),
                      id_.value(),
                      random_token(),

@@ -91,7 +91,6 @@ class Session final : public Recipient {
   net::PeerIdentity peer_;
   pool::SessionInfo info_;
   SessionId id_;  // valid from Hello on
-  std::string name_;
   std::deque<Outgoing> outbox_;
   Flow flow_ = Flow::open;
   bool resending_ = false;  // flush() is at work: what still does not go returns to the front

@@ -38,8 +38,6 @@ class Sessions final : public SessionHost {
   void reap();
   void end_all(Code code, const std::string& message);
 
-  size_t size() const { return sessions_.size(); }
-
  private:
   struct Silent {  // has not said Hello
     TimePoint until;

@@ -53,7 +53,8 @@ def pkg_config(installed, *words):
 
 
 def compile_with(installed, command, source, *more):
-    program = installed / source.name.replace(".", "-")
+    # Named after the whole command: coverage data is named after the program.
+    program = installed / "-".join([source.name.replace(".", "-"), *command])
     subprocess.run([*command, *FLAGS, *variant()[1], source, "-o", program,
                     *pkg_config(installed, "--cflags", "--libs"), *more], check=True)
     return program
