@@ -26,9 +26,9 @@ inline constexpr uint32_t kMaxLeasesPerSession = 4096;
 // Frames that wait for a client that does not read, beyond what its socket buffer holds.
 inline constexpr size_t kMaxOutboxFrames = 256;
 // Frames read from one session in one turn of the loop, so that none starves the others.
-inline constexpr int kMaxFramesPerTurn = 16;
+inline constexpr size_t kMaxFramesPerTurn = 16;
 // Frames thrown away behind a Goodbye: more than a socket buffer holds of the smallest.
-inline constexpr int kMaxFramesDrained = 1024;
+inline constexpr size_t kMaxFramesDrained = 1024;
 // Connections accepted in one turn of the loop, for the same reason.
 inline constexpr int kMaxAcceptsPerTurn = 64;
 // Pools that dynamic keys may make; the least recently used empty one makes room.

@@ -5,9 +5,7 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <memory>
-#include <type_traits>
 #include <vector>
 
 #include "base/check.h"
@@ -19,40 +17,29 @@ template <class IdType, class Record>
 class Slab {
  public:
   IdType allocate() {
-    if (free_.empty()) {
-      BERTH_CHECK(slots_.size() <= IdType::kMaxIndex, "a slab holds at most 2^24 records");
-      slots_.emplace_back();
-      slots_.back().generation = 1;
-      slots_.back().live = true;
-      ++live_;
-      return IdType(static_cast<uint32_t>(slots_.size() - 1), 1);
-    }
-    const uint32_t index = free_.back();
-    free_.pop_back();
-    Slot& slot = slots_[index];
-    std::destroy_at(&slot.record);
-    std::construct_at(&slot.record);
+    const uint32_t index = free_.empty() ? add_slot() : take_free();
+    Slot& slot = at(index);
     slot.live = true;
     ++live_;
-    return IdType(index, slot.generation);
+    return slot.id;
   }
 
   void free(IdType id) {
     BERTH_CHECK(find(id) != nullptr, "only a live record is freed");
-    Slot& slot = slots_[id.index()];
+    Slot& slot = at(id.index());
     slot.live = false;
     --live_;
-    if (slot.generation == IdType::kMaxGeneration) return;  // retired
-    ++slot.generation;
+    if (id.generation() == IdType::kMaxGeneration) return;  // retired
+    slot.id = IdType(id.index(), id.generation() + 1);
     free_.push_back(id.index());
   }
 
   // nullptr if the id is stale or was never given.
   Record* find(IdType id) { return const_cast<Record*>(static_cast<const Slab*>(this)->find(id)); }
   const Record* find(IdType id) const {
-    if (id.index() >= slots_.size()) return nullptr;
-    const Slot& slot = slots_[id.index()];
-    return slot.live && slot.generation == id.generation() ? &slot.record : nullptr;
+    if (id.index() >= slots_) return nullptr;
+    const Slot& slot = at(id.index());
+    return slot.live && slot.id == id ? &slot.record : nullptr;
   }
 
   Record& operator[](IdType id) {
@@ -71,20 +58,41 @@ class Slab {
   // Calls visit(id, record) for each live record, in slot order. `visit` must not allocate or free.
   template <class Visit>
   void for_each(Visit&& visit) const {
-    for (size_t i = 0; i < slots_.size(); ++i) {
-      const Slot& slot = slots_[i];
-      if (slot.live) visit(IdType(static_cast<uint32_t>(i), slot.generation), slot.record);
+    for (uint32_t i = 0; i < slots_; ++i) {
+      const Slot& slot = at(i);
+      if (slot.live) visit(slot.id, slot.record);
     }
   }
 
  private:
   struct Slot {
     Record record{};
-    uint64_t generation = 1;
+    IdType id;  // the one to be given next, unless it is live
     bool live = false;
   };
+  static constexpr uint32_t kChunk = 64;
 
-  std::deque<Slot> slots_;
+  Slot& at(uint32_t index) { return chunks_[index / kChunk][index % kChunk]; }
+  const Slot& at(uint32_t index) const { return chunks_[index / kChunk][index % kChunk]; }
+
+  uint32_t add_slot() {
+    BERTH_CHECK(slots_ <= IdType::kMaxIndex, "a slab holds at most 2^24 records");
+    if (slots_ % kChunk == 0) chunks_.push_back(std::make_unique<Slot[]>(kChunk));
+    at(slots_).id = IdType(slots_, 1);
+    return slots_++;
+  }
+
+  uint32_t take_free() {
+    const uint32_t index = free_.back();
+    free_.pop_back();
+    Slot& slot = at(index);
+    std::destroy_at(&slot.record);
+    std::construct_at(&slot.record);
+    return index;
+  }
+
+  std::vector<std::unique_ptr<Slot[]>> chunks_;
+  uint32_t slots_ = 0;
   std::vector<uint32_t> free_;
   size_t live_ = 0;
 };

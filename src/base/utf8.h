@@ -34,7 +34,9 @@ constexpr size_t utf8_prefix(std::string_view text, size_t limit) {
 }
 
 constexpr bool is_utf8(std::string_view text) {
-  return utf8_prefix(text, text.size()) == text.size();
+  unsigned char all = 0;
+  for (const char c : text) all |= static_cast<unsigned char>(c);
+  return all < 0x80 || utf8_prefix(text, text.size()) == text.size();  // most texts are ASCII
 }
 
 }  // namespace berth

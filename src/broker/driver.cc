@@ -57,12 +57,13 @@ PoolId PoolDriver::add_pool(pool::PoolPolicy policy, bool dynamic) {
 
 SessionId PoolDriver::open_session(const pool::SessionInfo& info, Recipient& recipient) {
   const SessionId id = depot_.open_session(info);
-  recipients_[id] = &recipient;
+  if (recipients_.size() <= id.index()) recipients_.resize(id.index() + 1);
+  recipients_[id.index()] = {id, &recipient};
   return id;
 }
 
 void PoolDriver::end_session(SessionId session) {
-  recipients_.erase(session);
+  if (recipient(session) != nullptr) recipients_[session.index()] = {};
   depot_.end_session(loop_.now(), session, actions_);
   pump();
 }
@@ -78,9 +79,15 @@ void PoolDriver::cancel(SessionId session, uint64_t request_id) {
 }
 
 bool PoolDriver::release(SessionId session, LeaseId lease, Outcome outcome) {
-  const bool known = depot_.release(loop_.now(), session, lease, outcome, actions_);
+  const pool::Lease* held = depot_.lease_of(session, lease);
+  if (held == nullptr) return false;
+  const ConnectionId connection = held->connection->id;
+  const pool::Condition condition =
+      outcome == Outcome::kReuse ? inspect(connection) : pool::Condition::discarded;
+  depot_.release(loop_.now(), session, lease, condition, actions_);
+  look_after(connection, kFirstWait);
   pump();
-  return known;
+  return true;
 }
 
 void PoolDriver::hand_over(const pool::Grant& grant) {
@@ -89,8 +96,9 @@ void PoolDriver::hand_over(const pool::Grant& grant) {
 }
 
 Recipient* PoolDriver::recipient(SessionId id) const {
-  const auto at = recipients_.find(id);
-  return at != recipients_.end() ? at->second : nullptr;
+  if (id.index() >= recipients_.size()) return nullptr;
+  const Attached& attached = recipients_[id.index()];
+  return attached.session == id ? attached.recipient : nullptr;
 }
 
 // --- slots ---
@@ -121,7 +129,11 @@ void PoolDriver::shut_down(Duration timeout, std::function<void()> done) {
 void PoolDriver::pump() {
   if (std::exchange(pumping_, true)) return;
   while (!actions_.empty()) {
-    std::visit([this](const auto& action) { carry_out(action); }, actions_.take());
+    std::swap(actions_, carrying_);
+    for (const pool::Action& action : carrying_.pending()) {
+      std::visit([this](const auto& each) { carry_out(each); }, action);
+    }
+    carrying_.clear();
   }
   pumping_ = false;
   if (drained_ && depot_.drained()) std::exchange(drained_, nullptr)();
@@ -188,8 +200,11 @@ std::optional<CloseReason> PoolDriver::prepare(Upstream& upstream, const pool::G
   const int fd = upstream.fd.get();
   if (granted.fresh) {
     if (!net::still_open(fd)) return CloseReason::dead;  // unread bytes may be a greeting
-  } else if (const net::Peek peek = net::peek(fd); peek != net::Peek::clean) {
-    return peek == net::Peek::has_data ? CloseReason::dirty : CloseReason::dead;
+  } else if (upstream.inspected != moment_) {
+    const net::Peek peek = net::peek(fd);
+    if (peek != net::Peek::clean) {
+      return peek == net::Peek::has_data ? CloseReason::dirty : CloseReason::dead;
+    }
   }
   if (granted.new_session && !net::restore_options(fd, upstream.peer, upstream.options, heir)) {
     return CloseReason::dirty;
@@ -206,31 +221,44 @@ void PoolDriver::carry_out(const pool::Revoke& action) {
   if (Recipient* to = recipient(action.session)) to->revoked(action.lease);
 }
 
-void PoolDriver::carry_out(const pool::Inspect& action) {
-  inspect(action.connection, kFirstWait);
-}
-
-void PoolDriver::inspect(ConnectionId id, Duration next_wait) {
+// Release inspection (DESIGN section 4, point 2).
+pool::Condition PoolDriver::inspect(ConnectionId id) {
   Upstream* upstream = upstreams_.find(id);
-  if (upstream == nullptr) return;
+  BERTH_CHECK(upstream != nullptr, "a connection that is given back has a socket");
+  upstream->inspected = moment_;
   const net::Released released =
       net::inspect_released(upstream->fd.get(), upstream->peer, proof_of(*upstream));
-  if (released.verdict == net::Released::unsent) {
-    settling_.push_back({id, next_wait});
-    if (!settling_timer_.armed()) settling_timer_.arm(loop_.now() + next_wait);
-    return;
+  switch (released.verdict) {
+    case net::Released::clean: return pool::Condition::clean;
+    case net::Released::unsent: return pool::Condition::unsent;
+    case net::Released::dirty: break;
   }
-  const bool clean = released.verdict == net::Released::clean;
-  if (!clean) log().info("pool {}: a connection came back dirty: {}", key_of(id), released.why);
-  depot_.inspected(loop_.now(), id, clean, actions_);
-  if (clean) idle_watch_.add(id);
+  log().info("pool {}: a connection came back dirty: {}", key_of(id), released.why);
+  return pool::Condition::dirty;
+}
+
+// What a connection needs that was just given back: a watch if it is idle, another look if it has
+// bytes to send.
+void PoolDriver::look_after(ConnectionId id, Duration next_wait) {
+  switch (depot_.connection(id)->state) {
+    case pool::State::idle: return idle_watch_.add(id);
+    case pool::State::resetting:
+      settling_.push_back({id, next_wait});
+      if (!settling_timer_.armed()) settling_timer_.arm(loop_.now() + next_wait);
+      return;
+    default: return;
+  }
 }
 
 void PoolDriver::inspect_settling() {
   for (const Settling& settling : std::exchange(settling_, {})) {
     const pool::Connection* connection = depot_.connection(settling.id);
     if (connection == nullptr || connection->state != pool::State::resetting) continue;
-    inspect(settling.id, std::min(settling.wait * 2, kLongestWait));
+    const pool::Condition condition = inspect(settling.id);
+    if (condition != pool::Condition::unsent) {
+      depot_.inspected(loop_.now(), settling.id, condition == pool::Condition::clean, actions_);
+    }
+    look_after(settling.id, std::min(settling.wait * 2, kLongestWait));
   }
   pump();
 }

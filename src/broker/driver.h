@@ -4,7 +4,6 @@
 // depot and then carries out its actions, and those that follow from them, before it returns.
 #pragma once
 
-#include <absl/container/flat_hash_map.h>
 #include <absl/container/inlined_vector.h>
 
 #include <cstdint>
@@ -58,6 +57,11 @@ class PoolDriver {
   // Checks the grant's connections and offers them to the recipient again.
   void hand_over(const pool::Grant& grant);
 
+  // To be called before frames are read, and once those are dealt with. Whatever a session has
+  // asked for in the frames of one moment, it had asked for before any inspection of that moment:
+  // such a connection need not be looked at again before it is granted.
+  void new_moment() { ++moment_; }
+
   // --- descriptors of others (rule 22) ---
   // Reserves slots, closing idle connections if need be. False: none to be had now.
   bool reserve_slots(uint32_t count);
@@ -82,13 +86,16 @@ class PoolDriver {
     ConnectionId id;
     Duration wait;
   };
+  struct Attached {
+    SessionId session;
+    Recipient* recipient = nullptr;
+  };
   using Fds = absl::InlinedVector<int, 4>;
 
   void pump();
   void carry_out(const pool::Dial& action);
   void carry_out(const pool::Grant& action) { hand_over(action); }
   void carry_out(const pool::Refuse& action);
-  void carry_out(const pool::Inspect& action);
   void carry_out(const pool::Close& action);
   void carry_out(const pool::Revoke& action);
 
@@ -97,7 +104,8 @@ class PoolDriver {
   std::optional<CloseReason> prepare(Upstream& upstream, const pool::Granted& granted,
                                      net::Heir heir);
   void dialed(ConnectionId id, absl::StatusOr<Dialed> result);
-  void inspect(ConnectionId id, Duration next_wait);
+  pool::Condition inspect(ConnectionId id);
+  void look_after(ConnectionId id, Duration next_wait);
   void inspect_settling();
   void stirred(ConnectionId id);
   Recipient* recipient(SessionId id) const;
@@ -106,7 +114,8 @@ class PoolDriver {
   loop::Loop& loop_;
   const net::DialOptions dial_options_;
   pool::Depot depot_;
-  pool::Actions actions_;
+  pool::Actions actions_;   // decided
+  pool::Actions carrying_;  // being carried out
   bool pumping_ = false;
   Upstreams upstreams_;
   Dialer dialer_;
@@ -114,9 +123,10 @@ class PoolDriver {
   loop::Timer timer_;
   std::vector<Settling> settling_;
   loop::Timer settling_timer_;
-  absl::flat_hash_map<SessionId, Recipient*> recipients_;
+  std::vector<Attached> recipients_;  // by the index of their sessions' ids
   std::function<void()> drained_;
   uint64_t failed_closes_ = 0;
+  uint64_t moment_ = 1;
 };
 
 }  // namespace berth::broker

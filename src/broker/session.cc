@@ -67,7 +67,7 @@ void Session::say_goodbye(Code code, std::string message) {
   log().info("{}: goodbye: {}: {}", who(), code_name(code), message);
   std::string& frame = host_.encode_buffer();
   wire::encode(wire::Goodbye{code, message.substr(0, kMaxMessageBytes)}, frame);
-  net::send_last_frame(fd_.get(), frame, host_.frame_buffer());
+  net::send_last_frame(fd_.get(), frame);
   end("goodbye");
 }
 
@@ -83,21 +83,33 @@ void Session::opener_exited() {
   end("its opener has exited");
 }
 
-void Session::receive(int most) {
-  for (int i = 0; i < most && !over_; ++i) {
-    const std::span<char> buffer = host_.frame_buffer();
-    const net::Received received = net::receive_frame(fd_.get(), buffer);
-    switch (received.kind) {
-      case net::Received::frame: handle({buffer.data(), received.size}); break;
-      case net::Received::would_block: return;
-      case net::Received::closed: return end("closed by the client");
-      case net::Received::too_large:
-        return say_goodbye(Code::kInvalid,
-                           fmt::format("a frame of {} bytes; a frame has at most {}", received.size,
-                                       kMaxFrameBytes));
-      case net::Received::has_fds:
-        return say_goodbye(Code::kInvalid, "a frame with file descriptors; clients send none");
+// Until nothing is there, or `enough` frames were read: a client that runs between two frames of
+// its own has the next one ready, and the loop need not turn for it.
+void Session::receive(size_t enough) {
+  for (size_t count = 0; count < enough && !over_;) {
+    host_.driver().new_moment();
+    const std::span<const net::Received> frames = host_.frames().read(fd_.get());
+    if (frames.empty()) break;
+    count += frames.size();
+    for (const net::Received& received : frames) {
+      if (over_) break;
+      handle(received);
     }
+  }
+  host_.driver().new_moment();
+}
+
+void Session::handle(const net::Received& received) {
+  switch (received.kind) {
+    case net::Received::frame: handle(received.bytes); break;
+    case net::Received::closed: end("closed by the client"); break;
+    case net::Received::too_large:
+      say_goodbye(Code::kInvalid, fmt::format("a frame of {} bytes; a frame has at most {}",
+                                              received.size, kMaxFrameBytes));
+      break;
+    case net::Received::has_fds:
+      say_goodbye(Code::kInvalid, "a frame with file descriptors; clients send none");
+      break;
   }
 }
 

@@ -14,6 +14,7 @@
 #include "broker/driver.h"
 #include "broker/keys.h"
 #include "loop/fd_watch.h"
+#include "net/pass_fd.h"
 #include "net/peer.h"
 #include "wire/session_frames.h"
 
@@ -26,8 +27,7 @@ class SessionHost {
  public:
   virtual PoolDriver& driver() = 0;
   virtual Keys& keys() = 0;
-  // Scratch space that is free between two frames: at least kMaxFrameBytes.
-  virtual std::span<char> frame_buffer() = 0;
+  virtual net::FrameReader& frames() = 0;
   virtual std::string& encode_buffer() = 0;
   // The session is over: to be ended once the current call has returned.
   virtual void ended(Session& session) = 0;
@@ -71,7 +71,8 @@ class Session final : public Recipient {
   using Outgoing = std::variant<std::string, pool::Grant>;
 
   void ready(loop::Ready ready);
-  void receive(int most);
+  void receive(size_t enough);
+  void handle(const net::Received& received);
   void handle(std::string_view bytes);
   void on(const wire::Hello& hello);
   void on(const wire::LeaseRequest& request);

@@ -35,7 +35,6 @@ Sessions::Sessions(loop::Loop& loop, PoolDriver& driver, Keys& keys, SessionLimi
       keys_(keys),
       limits_(limits),
       own_netns_(own_netns),
-      frame_buffer_(kMaxFrameBytes),
       openers_(loop, [this](uint64_t number, uint32_t) { opener_exited(number); }),
       silent_timer_(loop, [this] { end_silent(); }),
       deferred_timer_(loop, [this] { flush_deferred(); }) {}
@@ -81,7 +80,7 @@ std::string Sessions::refusal_of(uint32_t uid) const {
 
 void Sessions::turn_away(UniqueFd fd, Code code, const std::string& message) {
   wire::encode(wire::Goodbye{code, message}, encode_buffer_);
-  net::send_last_frame(fd.get(), encode_buffer_, frame_buffer_);
+  net::send_last_frame(fd.get(), encode_buffer_);
   fd.reset();
   driver_.release_slots(kSlots);
 }

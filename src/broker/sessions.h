@@ -46,7 +46,7 @@ class Sessions final : public SessionHost {
 
   PoolDriver& driver() override { return driver_; }
   Keys& keys() override { return keys_; }
-  std::span<char> frame_buffer() override { return frame_buffer_; }
+  net::FrameReader& frames() override { return frames_; }
   std::string& encode_buffer() override { return encode_buffer_; }
   void ended(Session& session) override { over_.push_back(session.number()); }
   void flush_later(Session& session) override;
@@ -65,7 +65,7 @@ class Sessions final : public SessionHost {
   Keys& keys_;
   const SessionLimits limits_;
   const uint64_t own_netns_;
-  std::vector<char> frame_buffer_;
+  net::FrameReader frames_;
   std::string encode_buffer_;
   uint64_t numbers_ = 0;  // never reused, so that a late pidfd event misses
   absl::flat_hash_map<uint64_t, std::unique_ptr<Session>> sessions_;

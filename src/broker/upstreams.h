@@ -3,6 +3,7 @@
 // Loop thread only. Owns every pooled socket; the table of the pools knows nothing of them.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <vector>
 
@@ -18,6 +19,7 @@ struct Upstream {
   UniqueFd fd;
   net::SocketAddress peer;
   net::DialOptions options;
+  uint64_t inspected = 0;      // when it came back; see PoolDriver::new_moment()
   bool handed_out = false;     // a lessee has, or had, a duplicate
   bool watched = false;        // in the idle watch
   bool watch_pending = false;  // to be watched soon

@@ -3,11 +3,11 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
 #include "base/check.h"
-#include "base/limits.h"
 
 namespace berth::net {
 namespace {
@@ -56,30 +56,48 @@ Sent send_frame(int fd, std::string_view frame, std::span<const int> fds) {
   return sent >= 0 ? Sent::sent : failed(errno);
 }
 
-void send_last_frame(int fd, std::string_view frame, std::span<char> scratch) {
+void send_last_frame(int fd, std::string_view frame) {
   send_frame(fd, frame, {});
-  for (int i = 0; i < kMaxFramesDrained; ++i) {
-    const Received::Kind kind = receive_frame(fd, scratch).kind;
-    if (kind == Received::would_block || kind == Received::closed) return;
+  char byte;  // the kernel drops the rest of a frame
+  for (size_t i = 0; i < kMaxFramesDrained; ++i) {
+    const ssize_t got = recv(fd, &byte, 1, MSG_DONTWAIT);
+    if (got < 0 || (got == 0 && hung_up(fd))) return;
   }
 }
 
 // Without a control buffer the kernel installs no descriptor here and drops what came with the
 // message, which MSG_CTRUNC reports. So none can be leaked, nor the fd limit be hit.
-Received receive_frame(int fd, std::span<char> buffer) {
-  iovec data{buffer.data(), buffer.size()};
-  msghdr message{};
-  message.msg_iov = &data;
-  message.msg_iovlen = 1;
-  // MSG_TRUNC as an argument: the result is the frame's real size.
-  const ssize_t got = recvmsg(fd, &message, MSG_DONTWAIT | MSG_TRUNC);
-  if (got < 0)
-    return {errno == EAGAIN || errno == EINTR ? Received::would_block : Received::closed, 0};
-  const auto size = static_cast<size_t>(got);
-  if ((message.msg_flags & MSG_CTRUNC) != 0) return {Received::has_fds, size};
-  if (size > buffer.size()) return {Received::too_large, size};
-  if (size == 0 && hung_up(fd)) return {Received::closed, 0};
-  return {Received::frame, size};
+FrameReader::FrameReader() : buffers_(std::make_unique_for_overwrite<Buffer[]>(kMaxFramesPerTurn)) {
+  for (size_t i = 0; i < messages_.size(); ++i) {
+    parts_[i] = {buffers_[i].bytes, kMaxFrameBytes};
+    messages_[i].msg_hdr.msg_iov = &parts_[i];
+    messages_[i].msg_hdr.msg_iovlen = 1;
+  }
+}
+
+std::span<const Received> FrameReader::read(int fd) {
+  // MSG_TRUNC as an argument: each length is the frame's real size.
+  const int got = recvmmsg(fd, messages_.data(), static_cast<unsigned>(messages_.size()),
+                           MSG_DONTWAIT | MSG_TRUNC, nullptr);
+  if (got < 0) {
+    if (errno == EAGAIN || errno == EINTR) return {};
+    received_[0] = {Received::closed, 0, {}};
+    return std::span(received_).first(1);
+  }
+  const auto count = static_cast<size_t>(got);
+  for (size_t i = 0; i < count; ++i) {
+    const size_t size = messages_[i].msg_len;
+    received_[i] = {Received::frame, size, {buffers_[i].bytes, std::min(size, kMaxFrameBytes)}};
+    if ((messages_[i].msg_hdr.msg_flags & MSG_CTRUNC) != 0) {
+      received_[i].kind = Received::has_fds;
+    } else if (size > kMaxFrameBytes) {
+      received_[i].kind = Received::too_large;
+    } else if (size == 0 && hung_up(fd)) {
+      received_[i].kind = Received::closed;
+      return std::span(received_).first(i + 1);
+    }
+  }
+  return std::span(received_).first(count);
 }
 
 }  // namespace berth::net

@@ -12,6 +12,7 @@
 
 #include "base/unique_fd.h"
 #include "net/errno_status.h"
+#include "net/socket_state.h"
 
 // Of include/uapi; Debian 12's headers are older than some kernels that we meet.
 #ifndef SO_BUF_LOCK
@@ -208,7 +209,7 @@ bool restore_usual(int fd, const SocketAddress& peer, const DialOptions& options
     return false;
   }
   if (!peer.is_tcp()) return set_all(fd, kUsualUnix);
-  return set_all(fd, kUsualTcp) && set_dialled(fd, options);
+  return !has_upper_layer(fd) && set_all(fd, kUsualTcp) && set_dialled(fd, options);
 }
 
 bool restore_thorough(int fd, const SocketAddress& peer) {

@@ -36,7 +36,6 @@ bool has_peer(int fd, const SocketAddress& peer, PeerProof proof) {
 }
 
 Released inspect_tcp(int fd, const SocketAddress& peer, PeerProof proof) {
-  if (has_upper_layer(fd)) return dirty("its holder put a TLS layer on it");
   if (!has_peer(fd, peer, proof)) return dirty("its holder connected it elsewhere");
   int unsent = 0;
   if (ioctl(fd, SIOCOUTQNSD, &unsent) != 0) return dirty("not connected");

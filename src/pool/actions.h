@@ -83,11 +83,6 @@ struct Refuse {
   Refusal refusal;
 };
 
-// Judge a connection that was given back. Answer: Depot::inspected, unless Close comes first.
-struct Inspect {
-  ConnectionId connection;
-};
-
 // Shut the socket down and close it; abandon the dial or the inspection. Answer: Depot::closed.
 struct Close {
   ConnectionId connection;
@@ -100,7 +95,7 @@ struct Revoke {
   LeaseId lease;
 };
 
-using Action = std::variant<Dial, Grant, Refuse, Inspect, Close, Revoke>;
+using Action = std::variant<Dial, Grant, Refuse, Close, Revoke>;
 
 // The actions of one event after another, first in, first out. Keeps its memory.
 class Actions {

@@ -152,11 +152,16 @@ void Depot::cancel(TimePoint now, SessionId session, uint64_t request_id, Action
   settle(now, actions);
 }
 
-bool Depot::release(TimePoint now, SessionId session, LeaseId id, Outcome outcome,
+const Lease* Depot::lease_of(SessionId session, LeaseId id) const {
+  const Lease* lease = shared_.leases.find(id);
+  return lease != nullptr && lease->session->id == session ? lease : nullptr;
+}
+
+bool Depot::release(TimePoint now, SessionId session, LeaseId id, Condition condition,
                     Actions& actions) {
-  Lease* lease = shared_.leases.find(id);
-  if (lease == nullptr || lease->session->id != session) return false;
-  pool_of(*lease->connection).release(now, *lease, outcome, actions);
+  if (lease_of(session, id) == nullptr) return false;
+  Lease& lease = shared_.leases[id];
+  pool_of(*lease.connection).release(now, lease, condition, actions);
   settle(now, actions);
   return true;
 }

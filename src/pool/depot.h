@@ -55,8 +55,11 @@ class Depot {
                Actions& actions);
   // A request that waits is refused with CANCELLED; one that was answered is not affected.
   void cancel(TimePoint now, SessionId session, uint64_t request_id, Actions& actions);
-  // False: no such lease of this session (rule 13), and no other effect.
-  bool release(TimePoint now, SessionId session, LeaseId lease, Outcome outcome, Actions& actions);
+  // nullptr: no such lease of this session (rule 13).
+  const Lease* lease_of(SessionId session, LeaseId lease) const;
+  // False: no such lease of this session, and no other effect.
+  bool release(TimePoint now, SessionId session, LeaseId lease, Condition condition,
+               Actions& actions);
   // Whether a request of this id waits.
   bool waits(SessionId session, uint64_t request_id) const;
 
@@ -66,6 +69,7 @@ class Depot {
   void dialed(TimePoint now, ConnectionId connection, Actions& actions);
   void dial_failed(TimePoint now, ConnectionId connection, std::string_view error,
                    Actions& actions);
+  // Of one that came back `unsent`: its bytes have left, or it was found dirty.
   void inspected(TimePoint now, ConnectionId connection, bool clean, Actions& actions);
   void lost(TimePoint now, ConnectionId connection, CloseReason reason, Actions& actions);
   void closed(TimePoint now, ConnectionId connection, Actions& actions);

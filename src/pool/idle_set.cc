@@ -33,11 +33,6 @@ Connection* IdleSet::remove(Connection& connection) {
   list.remove(connection);
   if (!connection.kept) {
     evictable_.remove(connection);
-    if (!connection.owner.nobody() && list.empty()) {
-      const auto at = by_owner_.find(connection.owner);
-      spare_ = std::move(at->second);
-      by_owner_.erase(at);
-    }
     return nullptr;
   }
   connection.kept = false;
@@ -57,7 +52,7 @@ Connection* IdleSet::best(Owner owner, IdleOrder order, const Entitled& earlier)
     return order == IdleOrder::lifo ? list.back() : list.front();
   };
   if (is_among(owner, earlier)) return nullptr;
-  if (const OwnerList* own = find(owner); own != nullptr) return end_of(*own);
+  if (const OwnerList* own = find(owner); own != nullptr && !own->empty()) return end_of(*own);
   return earlier.empty() ? end_of(nobodys_) : nullptr;
 }
 
@@ -69,14 +64,19 @@ size_t IdleSet::available(Owner owner, const Entitled& earlier) const {
 
 IdleSet::OwnerList& IdleSet::list_of(Owner owner) {
   if (owner.nobody()) return nobodys_;
-  std::unique_ptr<OwnerList>& list = by_owner_[owner];
-  if (list == nullptr) {
-    list = spare_ != nullptr ? std::move(spare_) : std::make_unique<OwnerList>();
+  if (recent_ != nullptr) {
+    if (recent_owner_ == owner) return *recent_;
+    if (recent_->empty()) by_owner_.erase(recent_owner_);
   }
-  return *list;
+  std::unique_ptr<OwnerList>& list = by_owner_[owner];
+  if (list == nullptr) list = std::make_unique<OwnerList>();
+  recent_owner_ = owner;
+  recent_ = list.get();
+  return *recent_;
 }
 
 const IdleSet::OwnerList* IdleSet::find(Owner owner) const {
+  if (recent_ != nullptr && recent_owner_ == owner) return recent_;
   const auto at = by_owner_.find(owner);
   return at != by_owner_.end() ? at->second.get() : nullptr;
 }

@@ -9,6 +9,7 @@
 #include <absl/container/inlined_vector.h>
 
 #include <memory>
+#include <utility>
 
 #include "pool/policy.h"
 #include "pool/records.h"
@@ -39,7 +40,11 @@ class IdleSet {
   size_t available(Owner owner, const Entitled& earlier) const;
 
   size_t kept() const { return kept_; }
-  size_t owners() const { return by_owner_.size(); }
+  // Who has idle ones.
+  size_t owners() const {
+    const bool idle = recent_ == nullptr || !recent_->empty();
+    return by_owner_.size() - (idle ? 0 : 1);
+  }
 
  private:
   using OwnerList = List<Connection, &Connection::owner_link>;
@@ -50,9 +55,11 @@ class IdleSet {
 
   EvictionOrder& evictable_;
   OwnerList nobodys_;
-  // Empty lists are erased at once: a key must not outlive its connections.
+  // An empty list is erased, but for the recent one: owners must not outlive their connections.
   absl::flat_hash_map<Owner, std::unique_ptr<OwnerList>> by_owner_;
-  std::unique_ptr<OwnerList> spare_;  // saves an allocation where one owner comes and goes
+  // The list that was asked for last: most often it is asked for next.
+  Owner recent_owner_;
+  OwnerList* recent_ = nullptr;
   size_t kept_ = 0;
 };
 

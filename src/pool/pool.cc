@@ -147,35 +147,41 @@ std::optional<CloseReason> Pool::unfit(TimePoint now, const Connection& connecti
   return std::nullopt;
 }
 
-void Pool::release(TimePoint now, Lease& lease, Outcome outcome, Actions& actions) {
+void Pool::release(TimePoint now, Lease& lease, Condition condition, Actions& actions) {
   Connection& connection = *lease.connection;
   drop_lease(lease);
-  if (outcome == Outcome::kDiscard) {
-    close(now, connection, CloseReason::discarded, actions);
-  } else if (const auto reason = unfit(now, connection)) {
+  std::optional<CloseReason> reason = CloseReason::discarded;
+  if (condition != Condition::discarded) reason = unfit(now, connection);
+  if (!reason && condition == Condition::dirty) reason = CloseReason::dirty;
+  if (reason) {
+    close(now, connection, *reason, actions);
+  } else if (condition == Condition::unsent) {
+    move_to(now, connection, State::resetting);
+  } else {
+    take_in(now, connection, actions);
+  }
+}
+
+void Pool::inspected(TimePoint now, Connection& connection, bool clean, Actions& actions) {
+  if (connection.state != State::resetting) return;
+  const auto reason = clean ? unfit(now, connection) : CloseReason::dirty;
+  if (reason) {
     close(now, connection, *reason, actions);
   } else {
-    move_to(now, connection, State::resetting);
-    actions.add(Inspect{connection.id});
+    take_in(now, connection, actions);
   }
+}
+
+void Pool::take_in(TimePoint now, Connection& connection, Actions& actions) {
+  connection.idle_since = now;
+  move_to(now, connection, State::idle);
+  settle(now, actions);
 }
 
 void Pool::end_lease(TimePoint now, Lease& lease, CloseReason reason, Actions& actions) {
   Connection& connection = *lease.connection;
   drop_lease(lease);
   close(now, connection, reason, actions);
-}
-
-void Pool::inspected(TimePoint now, Connection& connection, bool clean, Actions& actions) {
-  if (connection.state != State::resetting) return;
-  connection.idle_since = now;
-  const auto reason = clean ? unfit(now, connection) : CloseReason::dirty;
-  if (reason) {
-    close(now, connection, *reason, actions);
-  } else {
-    move_to(now, connection, State::idle);
-  }
-  settle(now, actions);
 }
 
 // --- the end of a connection ---

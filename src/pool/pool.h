@@ -66,7 +66,7 @@ class Pool {
   void cancel(TimePoint now, Waiter& waiter, Actions& actions);
   // The request's session has ended: it goes unanswered. Serves nobody; wake() does.
   void abandon(TimePoint now, Waiter& waiter) { dequeue(now, waiter); }
-  void release(TimePoint now, Lease& lease, Outcome outcome, Actions& actions);
+  void release(TimePoint now, Lease& lease, Condition condition, Actions& actions);
   // The session has ended, or the lease is revoked: the connection is closed whatever its state.
   void end_lease(TimePoint now, Lease& lease, CloseReason reason, Actions& actions);
   // Grants of one message that could not be handed over. `failed` is the connection at fault. The
@@ -75,6 +75,7 @@ class Pool {
                  CloseReason reason, Actions& actions);
   void dialed(TimePoint now, Connection& connection, Actions& actions);
   void dial_failed(TimePoint now, Connection& connection, std::string_view error, Actions& actions);
+  // Its unsent bytes have left, or it was found dirty.
   void inspected(TimePoint now, Connection& connection, bool clean, Actions& actions);
   // An idle or collected connection has become unusable.
   void lost(TimePoint now, Connection& connection, CloseReason reason, Actions& actions);
@@ -145,6 +146,7 @@ class Pool {
   void forget(Connection& connection);
   void note_failure(TimePoint now, const Connection& connection, std::string_view error);
   std::optional<CloseReason> unfit(TimePoint now, const Connection& connection) const;
+  void take_in(TimePoint now, Connection& connection, Actions& actions);
   void close_all(TimePoint now, State state, CloseReason reason, Actions& actions);
 
   // pool_serve.cc

@@ -21,15 +21,24 @@ namespace berth::pool {
 enum class State : uint8_t { connecting, idle, leased, parked, resetting, closing };
 inline constexpr size_t kStates = 6;
 
+// How a connection came back from its holder, as release inspection found it.
+enum class Condition : uint8_t {
+  clean,
+  unsent,  // the last bytes of its holder are still to be sent: Depot::inspected() follows
+  dirty,
+  discarded,  // not looked at: its holder wants it closed
+};
+
 constexpr bool may_move(State from, State to) {
   switch (from) {
     case State::connecting: return to == State::idle || to == State::closing;
     case State::idle: return to == State::leased || to == State::closing;
     case State::leased:
       return to == State::resetting || to == State::closing || to == State::parked ||
-             to == State::idle;  // collected, but never handed out
+             to == State::idle;  // clean, or collected and never handed out
     case State::parked:
-      return to == State::leased || to == State::resetting || to == State::closing;
+      return to == State::leased || to == State::resetting || to == State::closing ||
+             to == State::idle;
     case State::resetting: return to == State::idle || to == State::closing;
     case State::closing: return false;
   }

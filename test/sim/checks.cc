@@ -19,11 +19,11 @@ State state_of(Stage stage) {
     case Stage::dialing: return State::connecting;
     case Stage::open: return State::idle;
     case Stage::leased: return State::leased;
-    case Stage::inspecting: return State::resetting;
+    case Stage::unsent: return State::resetting;
     case Stage::closing: return State::closing;
     case Stage::returned: break;
   }
-  throw Broken{"what was given back is inspected or closed in the same event", 0};
+  throw Broken{"what is dirty or discarded is closed in the same event", 0};
 }
 
 bool collected(const Connection& c) {

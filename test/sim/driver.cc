@@ -10,7 +10,6 @@ using pool::Close;
 using pool::Dial;
 using pool::Grant;
 using pool::Granted;
-using pool::Inspect;
 using pool::Refuse;
 using pool::Revoke;
 
@@ -83,6 +82,12 @@ void Driver::note_failure(PoolModel& pool, const ConnectionModel& connection) {
   pool.failed_event = model_.event;
 }
 
+void Driver::tell_of_unsent(ConnectionId id) {
+  if (model_.chance(10)) return;  // they never leave: reset_timeout
+  const bool clean = model_.chance(93);
+  answer_in(5ms, 0, clean ? Kind::inspected_clean : Kind::inspected_dirty, id);
+}
+
 // Some come too late, and the depot must not mind.
 void Driver::deliver(const Pending& pending) {
   const ConnectionId id = pending.connection;
@@ -115,7 +120,7 @@ void Driver::deliver(const Pending& pending) {
     case Kind::inspected_clean:
     case Kind::inspected_dirty:
       model_.trace.add(model_.now, "inspected %llu, clean %llu", id.value(), clean);
-      if (c != nullptr && c->stage == Stage::inspecting) {
+      if (c != nullptr && c->stage == Stage::unsent) {
         c->stage = clean ? Stage::open : Stage::returned;
         c->since = c->idle_since = model_.now;
       }
@@ -201,18 +206,6 @@ void Driver::on(uint64_t decided, const Refuse& refuse) {
   ++model_.refusals;
   --model_.pools[ask.pool].waiting;
   model_.asks.erase(at);
-}
-
-void Driver::on(uint64_t, const Inspect& inspect) {
-  ConnectionModel& c = connection(inspect.connection);
-  model_.trace.add(model_.now, "  -> inspect %llu", c.id.value());
-  expect(c.stage == Stage::returned, "what was given back is inspected", c.id.value());
-  expect(!c.doomed, "what was discarded is never reused", c.id.value());
-  c.stage = Stage::inspecting;
-  c.since = model_.now;
-  if (model_.chance(5)) return;  // its last bytes never leave: reset_timeout
-  const bool clean = model_.chance(93);
-  answer_in(5ms, 50, clean ? Kind::inspected_clean : Kind::inspected_dirty, c.id);
 }
 
 void Driver::on(uint64_t decided, const Close& close) {

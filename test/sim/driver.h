@@ -39,6 +39,9 @@ class Driver {
   // when it should; otherwise only at the end.
   void pass_time(TimePoint until, bool punctual);
 
+  // A connection came back `unsent`: what becomes of its bytes is told later, or never.
+  void tell_of_unsent(ConnectionId id);
+
   // The program of this session has gone: what was being handed to it, too.
   void drop_hands(SessionId session);
   // Tries again to hand over what a program could not take.
@@ -63,7 +66,6 @@ class Driver {
   void on(uint64_t decided, const pool::Dial& dial);
   void on(uint64_t decided, const pool::Grant& grant);
   void on(uint64_t decided, const pool::Refuse& refuse);
-  void on(uint64_t decided, const pool::Inspect& inspect);
   void on(uint64_t decided, const pool::Close& close);
   void on(uint64_t decided, const pool::Revoke& revoke);
 

@@ -64,11 +64,13 @@ void Driver::judge_close(uint64_t decided, const ConnectionModel& c, const Close
     const bool late = why == CloseReason::dead && model_.now >= c.since + policy.dial_timeout;
     expect(late || model_.stopping, "a dial is left alone until dial_timeout", id);
   }
-  if (c.stage == Stage::inspecting) {
+  const bool just_returned = decided == c.returned_event;
+  if (c.stage == Stage::unsent && !just_returned) {
     const bool late = why == CloseReason::dirty && model_.now >= c.since + policy.reset_timeout;
-    expect(late || model_.stopping, "an inspection is left alone until reset_timeout", id);
+    expect(late || model_.stopping, "unsent bytes are waited for until reset_timeout", id);
+    return;
   }
-  if (c.stage != Stage::open) return;
+  if (c.stage != Stage::open && c.stage != Stage::unsent) return;
   if (decided == model_.event && c.was_idle) judge_idlest(c, why);
   switch (why) {
     case CloseReason::evicted:
@@ -87,6 +89,10 @@ void Driver::judge_close(uint64_t decided, const ConnectionModel& c, const Close
       break;
     case CloseReason::renewed:
       expect(c.epoch != model_.pools[c.pool].epoch, "only what was renewed is closed for it", id);
+      break;
+    case CloseReason::uses:
+      expect(just_returned && policy.max_uses != 0 && c.uses >= policy.max_uses,
+             "nothing is closed before it is used up", id);
       break;
     case CloseReason::shutdown: expect(model_.stopping, "only a stop closes for it", id); break;
     default: expect(false, "an idle connection is closed for a reason of idle ones", id);

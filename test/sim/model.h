@@ -60,8 +60,9 @@ struct SessionModel {
   pool::SessionInfo info;
 };
 
-// open: ready, or collected for a batch. returned: in the depot's hands for the length of an event.
-enum class Stage { dialing, open, leased, returned, inspecting, closing };
+// open: ready, or collected for a batch. returned: to be closed in the same event. unsent: given
+// back with bytes to send.
+enum class Stage { dialing, open, leased, returned, unsent, closing };
 
 struct ConnectionModel {
   ConnectionId id;
@@ -74,6 +75,7 @@ struct ConnectionModel {
   SessionId last_holder;
   LeaseId lease;
   uint64_t uses = 0;
+  uint64_t returned_event = 0;  // when it was given back last
   uint64_t epoch = 0;
   TimePoint dialed_at{};
   TimePoint up_at{};

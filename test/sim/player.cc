@@ -6,6 +6,7 @@
 namespace berth::sim {
 
 using pool::Actions;
+using pool::Condition;
 
 namespace {
 
@@ -201,17 +202,26 @@ void Player::release() {
   const LeaseModel lease = model_.leases[index];
   model_.leases.erase(model_.leases.begin() + static_cast<ptrdiff_t>(index));
   ConnectionModel& c = model_.connections.at(lease.connection);
-  c.stage = Stage::returned;
+  const Condition condition = !model_.chance(85)  ? Condition::discarded
+                              : model_.chance(40) ? Condition::unsent
+                              : model_.chance(93) ? Condition::clean
+                                                  : Condition::dirty;
+  c.stage = condition == Condition::clean    ? Stage::open
+            : condition == Condition::unsent ? Stage::unsent
+                                             : Stage::returned;
+  c.doomed = c.stage == Stage::returned;
+  c.since = model_.now;
+  if (c.stage == Stage::open) c.idle_since = model_.now;
+  c.returned_event = model_.event + 1;
   c.lease = {};
-  const Outcome outcome = model_.chance(85) ? Outcome::kReuse : Outcome::kDiscard;
-  c.doomed = outcome == Outcome::kDiscard;
-  model_.trace.add(model_.now, "release %llu by %llu, outcome %llu", c.id.value(),
-                   lease.session.value(), static_cast<uint64_t>(outcome));
+  model_.trace.add(model_.now, "release %llu by %llu, condition %llu", c.id.value(),
+                   lease.session.value(), static_cast<uint64_t>(condition));
+  if (condition == Condition::unsent) driver_.tell_of_unsent(c.id);
   event([&](Actions& actions) {
-    expect(driver_.depot().release(model_.now, lease.session, lease.id, outcome, actions),
+    expect(driver_.depot().release(model_.now, lease.session, lease.id, condition, actions),
            "a holder may release", lease.id.value());
     // Again at once: nothing may come of it.
-    expect(!driver_.depot().release(model_.now, lease.session, lease.id, outcome, actions),
+    expect(!driver_.depot().release(model_.now, lease.session, lease.id, condition, actions),
            "a lease is released once", lease.id.value());
   });
 }
@@ -228,7 +238,7 @@ void Player::release_what_is_not_his() {
     return;
   }
   event([&](Actions& actions) {
-    expect(!driver_.depot().release(model_.now, session, lease, Outcome::kDiscard, actions),
+    expect(!driver_.depot().release(model_.now, session, lease, Condition::discarded, actions),
            "nobody releases what is not his", lease.value());
   });
 }
@@ -271,7 +281,7 @@ void Player::renew() {
   size_t out = 0;
   for (const auto& [id, c] : model_.connections) {
     ready += c.pool == index && c.stage == Stage::open;
-    out += c.pool == index && (c.stage == Stage::leased || c.stage == Stage::inspecting);
+    out += c.pool == index && (c.stage == Stage::leased || c.stage == Stage::unsent);
   }
   model_.trace.add(model_.now, "renew pool %llu", index);
   event([&](Actions& actions) {

@@ -19,7 +19,18 @@ struct Session {
     client.reset(fds[1]);
   }
   UniqueFd daemon, client;
+  mutable FrameReader reader;
 };
+
+std::span<const Received> receive(const Session& s) {
+  return s.reader.read(s.daemon.get());
+}
+
+Received receive_one(const Session& s) {
+  const std::span<const Received> got = receive(s);
+  EXPECT_EQ(got.size(), 1u);
+  return got.empty() ? Received{} : got[0];
+}
 
 size_t open_fds() {
   size_t count = 0;
@@ -77,9 +88,8 @@ TEST(PassFd, ABatchOfTheGreatestSizeFits) {
 TEST(PassFd, TheLargestFrameFitsBothWays) {
   const Session s;
   const std::string frame(kMaxFrameBytes, 'f');
-  std::vector<char> buffer(kMaxFrameBytes);
   ASSERT_EQ(send_frame(s.client.get(), frame, {}), Sent::sent);
-  const Received got = receive_frame(s.daemon.get(), buffer);
+  const Received got = receive_one(s);
   EXPECT_EQ(got.kind, Received::frame);
   EXPECT_EQ(got.size, kMaxFrameBytes);
 }
@@ -108,65 +118,69 @@ TEST(PassFd, AFrameThatNoBufferCanHoldEndsTheSession) {
 
 TEST(PassFd, NothingThereIsToldFromTheEnd) {
   Session s;
-  char buffer[16];
-  EXPECT_EQ(receive_frame(s.daemon.get(), buffer).kind, Received::would_block);
+  EXPECT_TRUE(receive(s).empty());
   s.client.reset();
-  EXPECT_EQ(receive_frame(s.daemon.get(), buffer).kind, Received::closed);
+  EXPECT_EQ(receive_one(s).kind, Received::closed);
 }
 
 TEST(PassFd, FramesBeforeTheEndAreRead) {
   Session s;
-  char buffer[16];
   send_as_client(s.client, "release");
   s.client.reset();
-  const Received got = receive_frame(s.daemon.get(), buffer);
-  EXPECT_EQ(got.kind, Received::frame);
-  EXPECT_EQ(std::string_view(buffer, got.size), "release");
-  EXPECT_EQ(receive_frame(s.daemon.get(), buffer).kind, Received::closed);
+  const std::span<const Received> got = receive(s);
+  ASSERT_EQ(got.size(), 2u);
+  EXPECT_EQ(got[0].bytes, "release");
+  EXPECT_EQ(got[1].kind, Received::closed);
 }
 
 // Both read as 0, and Linux sets no MSG_EOR.
 TEST(PassFd, AnEmptyFrameIsNotTakenForTheEnd) {
   Session s;
-  char buffer[16];
   send_as_client(s.client, "");
-  const Received got = receive_frame(s.daemon.get(), buffer);
+  const Received got = receive_one(s);
   EXPECT_EQ(got.kind, Received::frame);
   EXPECT_EQ(got.size, 0u);
 }
 
 TEST(PassFd, AnEmptyFrameBeforeTheEndMayBeTakenForIt) {
   Session s;
-  char buffer[16];
   send_as_client(s.client, "");
   s.client.reset();
-  EXPECT_EQ(receive_frame(s.daemon.get(), buffer).kind, Received::closed);
+  EXPECT_EQ(receive_one(s).kind, Received::closed);
+}
+
+TEST(PassFd, OneCallReadsWhatIsThereInOrderButNoMoreThanATurnTakes) {
+  const Session s;
+  for (size_t i = 0; i <= kMaxFramesPerTurn; ++i) send_as_client(s.client, std::to_string(i));
+  const std::span<const Received> first = receive(s);
+  ASSERT_EQ(first.size(), kMaxFramesPerTurn);
+  for (size_t i = 0; i < first.size(); ++i) EXPECT_EQ(first[i].bytes, std::to_string(i));
+  EXPECT_EQ(receive_one(s).bytes, std::to_string(kMaxFramesPerTurn));
 }
 
 TEST(PassFd, AnOversizedFrameIsReportedWithItsSizeAndConsumed) {
   const Session s;
-  char buffer[16];
-  send_as_client(s.client, std::string(17, 'f'));
+  send_as_client(s.client, std::string(kMaxFrameBytes + 1, 'f'));
   send_as_client(s.client, "next");
-  const Received got = receive_frame(s.daemon.get(), buffer);
-  EXPECT_EQ(got.kind, Received::too_large);
-  EXPECT_EQ(got.size, 17u);
-  EXPECT_EQ(receive_frame(s.daemon.get(), buffer).kind, Received::frame);
+  const std::span<const Received> got = receive(s);
+  ASSERT_EQ(got.size(), 2u);
+  EXPECT_EQ(got[0].kind, Received::too_large);
+  EXPECT_EQ(got[0].size, kMaxFrameBytes + 1);
+  EXPECT_EQ(got[1].bytes, "next");
 }
 
 TEST(PassFd, DescriptorsFromAClientAreReportedAndNeverTakenIn) {
   const Session s;
-  char buffer[16];
   test::Pipe pipe;
   const int fds[] = {pipe.in.get()};
   send_as_client(s.client, "frame", fds);
   pipe.in.reset();
   const size_t before = open_fds();
-  const Received got = receive_frame(s.daemon.get(), buffer);
+  const Received got = receive_one(s);
   EXPECT_EQ(got.kind, Received::has_fds);
   EXPECT_EQ(got.size, 5u);
   EXPECT_EQ(open_fds(), before);
-  EXPECT_EQ(receive_frame(s.daemon.get(), buffer).kind, Received::would_block) << "consumed";
+  EXPECT_TRUE(receive(s).empty()) << "consumed";
   char byte;
   EXPECT_EQ(read(pipe.out.get(), &byte, 1), 0) << "the last writer is closed";
 }

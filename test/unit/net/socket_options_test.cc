@@ -173,6 +173,14 @@ TEST(SocketOptions, APendingErrorReportCannotBeUndone) {
   EXPECT_FALSE(restore(c));
 }
 
+TEST(SocketOptions, ALayerOnTheSocketCannotBeUndone) {
+  const Connection c;
+  if (setsockopt(c.fd.get(), IPPROTO_TCP, TCP_ULP, "tls", 3) != 0) {
+    GTEST_SKIP() << "this kernel has no TLS layer (CONFIG_TLS, module tls)";
+  }
+  EXPECT_FALSE(restore(c, Heir::same_user));
+}
+
 TEST(SocketOptions, AnotherInterfaceCannotBeUndone) {
   const Connection c;
   if (setsockopt(c.fd.get(), SOL_SOCKET, SO_BINDTODEVICE, "lo", 3) != 0) {

@@ -163,14 +163,6 @@ TEST(SocketState, ADisconnectedSocketIsDirty) {
   EXPECT_EQ(inspect_released(c.fd.get(), c.address, PeerProof::pinned).verdict, Released::dirty);
 }
 
-TEST(SocketState, ALayerOnTheSocketIsDirty) {
-  const Connection c;
-  if (setsockopt(c.fd.get(), IPPROTO_TCP, TCP_ULP, "tls", 3) != 0) {
-    GTEST_SKIP() << "this kernel has no TLS layer (CONFIG_TLS, module tls)";
-  }
-  EXPECT_STREQ(inspect(c).why, "its holder put a TLS layer on it");
-}
-
 // Why a Unix socket needs no look at its peer: its holder can neither move it nor listen.
 TEST(SocketState, AConnectedUnixSocketCannotBeRepointed) {
   const Connection c("unix://@berth-test-repoint");

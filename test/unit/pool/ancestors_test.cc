@@ -122,8 +122,8 @@ TEST_F(Ancestors, ManyResourcesNeverExceedTheLimitAndEndWithNoneInUse) {
       if (held.size() == 10 || (!held.empty() && random() % 2 == 0)) {
         const size_t i = random() % held.size();
         std::swap(held[i], held.back());
-        ASSERT_TRUE(
-            release(alice, held.back(), random() % 3 == 0 ? Outcome::kDiscard : Outcome::kReuse));
+        ASSERT_TRUE(release(alice, held.back(),
+                            random() % 3 == 0 ? Condition::discarded : Condition::clean));
         held.pop_back();
       }
       held.push_back(take(alice, pools[random() % resources]).lease);
@@ -141,7 +141,7 @@ TEST_F(Ancestors, ADoubleReleaseDoesNothing) {
   const Granted held = take(alice, pool);
   EXPECT_TRUE(release(alice, held.lease));
   EXPECT_FALSE(release(alice, held.lease));
-  EXPECT_FALSE(release(alice, held.lease, Outcome::kDiscard));
+  EXPECT_FALSE(release(alice, held.lease, Condition::discarded));
   EXPECT_EQ(state(held.connection), State::idle);
   EXPECT_EQ(depot->shared().idle, 1u);
 }
@@ -168,7 +168,7 @@ TEST_F(Ancestors, ARequestDuringAReleaseAtFullLoadWaitsForTheClose) {
   const PoolId pool = add(policy());
   const SessionId alice = session();
   const Granted held = take(alice, pool);
-  release(alice, held.lease, Outcome::kDiscard);
+  release(alice, held.lease, Condition::discarded);
   const uint64_t request = ask(alice, pool);
   EXPECT_TRUE(waits(request));
   finish_closes();

@@ -189,9 +189,7 @@ TEST_F(Batches, OneTakenBackComesBeforeALaterBatchThatCollectsMeanwhile) {
   const uint64_t first = ask(alice, pool, 30s, 2);
   const uint64_t second = ask(alice, pool, 30s, 2);
   release(alice, held[0].lease);
-  depot->release(now, alice, held[1].lease, Outcome::kReuse, actions);
-  actions.clear();
-  depot->inspected(now, held[1].connection, true, actions);
+  depot->release(now, alice, held[1].lease, Condition::clean, actions);
   const Grant grant = std::get<Grant>(actions.take());  // its program cannot take it yet
   release(alice, held[2].lease);                        // collected by the second
   dials = Answer::never;

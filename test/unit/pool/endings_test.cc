@@ -100,7 +100,7 @@ TEST_F(Endings, LateNewsOfAConnectionThatHasGoneHasNoEffect) {
   const PoolId pool = add(policy());
   const SessionId alice = session();
   const Granted held = take(alice, pool);
-  release(alice, held.lease, Outcome::kDiscard);
+  release(alice, held.lease, Condition::discarded);
   depot->dialed(now, held.connection, actions);
   depot->dial_failed(now, held.connection, "late", actions);
   depot->inspected(now, held.connection, true, actions);
@@ -200,7 +200,7 @@ TEST_F(Endings, OfTheEmptyDynamicPoolsTheLeastRecentlyUsedIsForgotten) {
   take(alice, busy);
   for (const PoolId pool : {two, one}) {
     const Granted held = take(alice, pool);
-    release(alice, held.lease, Outcome::kDiscard);
+    release(alice, held.lease, Condition::discarded);
   }
   EXPECT_TRUE(depot->forget_empty(now));
   EXPECT_FALSE(depot->find_pool("two"));

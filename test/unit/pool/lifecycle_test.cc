@@ -67,35 +67,35 @@ TEST_F(Lifecycle, AGrantSaysWhetherTheConnectionIsFreshOrAnotherSessions) {
   EXPECT_TRUE(take(session(), pool).new_session);
 }
 
-TEST_F(Lifecycle, AConnectionIsInspectedBeforeItGoesIdle) {
-  inspections = Answer::never;
+TEST_F(Lifecycle, AConnectionWithUnsentBytesGoesIdleOnceTheyHaveLeft) {
   const PoolId pool = add(policy());
   const SessionId alice = session();
   const Granted held = take(alice, pool);
-  release(alice, held.lease);
+  release(alice, held.lease, Condition::unsent);
   EXPECT_EQ(state(held.connection), State::resetting);
   depot->inspected(now, held.connection, true, actions);
   EXPECT_EQ(state(held.connection), State::idle);
 }
 
 TEST_F(Lifecycle, ADirtyConnectionIsClosedAndSoIsOneThatCannotBeJudgedInTime) {
-  inspections = Answer::no;
   const PoolId pool = add(policy());
   const SessionId alice = session();
-  EXPECT_TRUE(closed(leave_idle(alice, pool), CloseReason::dirty));
-  inspections = Answer::never;
-  const ConnectionId unsent = leave_idle(alice, pool);
+  const Granted dirty = take(alice, pool);
+  release(alice, dirty.lease, Condition::dirty);
+  EXPECT_TRUE(closed(dirty.connection, CloseReason::dirty));
+  const Granted unsent = take(alice, pool);
+  release(alice, unsent.lease, Condition::unsent);
   pass(999ms);
-  EXPECT_EQ(state(unsent), State::resetting);
+  EXPECT_EQ(state(unsent.connection), State::resetting);
   pass(1ms);
-  EXPECT_TRUE(closed(unsent, CloseReason::dirty));
+  EXPECT_TRUE(closed(unsent.connection, CloseReason::dirty));
 }
 
 TEST_F(Lifecycle, DiscardClosesWithoutAnInspection) {
   const PoolId pool = add(policy());
   const SessionId alice = session();
   const Granted held = take(alice, pool);
-  release(alice, held.lease, Outcome::kDiscard);
+  release(alice, held.lease, Condition::discarded);
   EXPECT_TRUE(closed(held.connection, CloseReason::discarded));
 }
 

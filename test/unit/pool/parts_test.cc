@@ -236,12 +236,12 @@ TEST_F(IdleSetTest, TheKeptAreNotEvictableAndAreReplaced) {
 
 TEST(Actions, ComeOutInTheOrderTheyWentInAndMayBeAddedMeanwhile) {
   Actions actions;
-  actions.add(Inspect{ConnectionId(1, 1)});
-  actions.add(Inspect{ConnectionId(2, 1)});
-  EXPECT_EQ(std::get<Inspect>(actions.take()).connection, ConnectionId(1, 1));
+  actions.add(Close{ConnectionId(1, 1), CloseReason::dead});
+  actions.add(Close{ConnectionId(2, 1), CloseReason::dead});
+  EXPECT_EQ(std::get<Close>(actions.take()).connection, ConnectionId(1, 1));
   actions.add(Close{ConnectionId(3, 1), CloseReason::idle});
   EXPECT_EQ(actions.pending().size(), 2u);
-  EXPECT_EQ(std::get<Inspect>(actions.take()).connection, ConnectionId(2, 1));
+  EXPECT_EQ(std::get<Close>(actions.take()).connection, ConnectionId(2, 1));
   EXPECT_EQ(std::get<Close>(actions.take()).connection, ConnectionId(3, 1));
   EXPECT_TRUE(actions.empty());
 }

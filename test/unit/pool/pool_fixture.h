@@ -57,8 +57,8 @@ class PoolTest : public ::testing::Test {
     depot->cancel(now, session, request, actions);
     carry_out();
   }
-  bool release(SessionId session, LeaseId lease, Outcome outcome = Outcome::kReuse) {
-    const bool known = depot->release(now, session, lease, outcome, actions);
+  bool release(SessionId session, LeaseId lease, Condition condition = Condition::clean) {
+    const bool known = depot->release(now, session, lease, condition, actions);
     carry_out();
     return known;
   }
@@ -140,7 +140,6 @@ class PoolTest : public ::testing::Test {
   Actions actions;
 
   Answer dials = Answer::yes;
-  Answer inspections = Answer::yes;
   Answer closings = Answer::yes;
   std::set<ConnectionId> dead;  // the peek before a grant finds these closed
 
@@ -149,7 +148,6 @@ class PoolTest : public ::testing::Test {
   std::map<uint64_t, Refusal> refusals;
   std::vector<ConnectionId> dialed;   // all that were ever dialled
   std::vector<ConnectionId> dialing;  // with dials == never: those that await an answer
-  std::vector<ConnectionId> inspecting;
   std::vector<ConnectionId> closing;
   std::vector<std::pair<ConnectionId, CloseReason>> closes;
   std::vector<LeaseId> revoked;
@@ -182,11 +180,6 @@ class PoolTest : public ::testing::Test {
     refusals.emplace(refuse.request_id, refuse.refusal);
     answered.push_back(refuse.request_id);
   }
-  void on(const Inspect& inspect) {
-    const ConnectionId id = inspect.connection;
-    if (inspections == Answer::never) return inspecting.push_back(id);
-    depot->inspected(now, id, inspections == Answer::yes, actions);
-  }
   void on(const Close& close) {
     const ConnectionId id = close.connection;
     closes.emplace_back(id, close.reason);
@@ -199,7 +192,7 @@ class PoolTest : public ::testing::Test {
   }
   void on(const Revoke& revoke) { revoked.push_back(revoke.lease); }
 
-  Action taken_{Inspect{}};
+  Action taken_{Close{}};
   int32_t last_pid_ = 0;
 };
 

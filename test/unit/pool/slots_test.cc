@@ -14,7 +14,7 @@ TEST_F(Slots, GoByArrivalAcrossPools) {
   const Granted held = take(alice, one);
   const uint64_t second = ask(alice, two);
   const uint64_t third = ask(alice, one);
-  release(alice, held.lease, Outcome::kDiscard);
+  release(alice, held.lease, Condition::discarded);
   EXPECT_TRUE(granted(second));
   EXPECT_TRUE(waits(third));
 }

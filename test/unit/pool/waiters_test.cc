@@ -202,7 +202,7 @@ TEST_F(Waiters, FailFastRefusesThemWhenTheLastConnectionGoes) {
   const Granted held = take(alice, pool);
   dials = Answer::no;
   const uint64_t request = ask(alice, pool);
-  release(alice, held.lease, Outcome::kDiscard);
+  release(alice, held.lease, Condition::discarded);
   EXPECT_EQ(code(request), Code::kUpstreamDown);
 }
 
