@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "net/direct_calls.h"
 
 namespace berth::net {
 namespace {
@@ -52,7 +53,7 @@ Sent send_frame(int fd, std::string_view frame, std::span<const int> fds) {
   message.msg_iovlen = 1;
   FdMessage control;
   if (!fds.empty()) attach(message, control, fds);
-  const ssize_t sent = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+  const ssize_t sent = direct::sendmsg(fd, message, MSG_DONTWAIT | MSG_NOSIGNAL);
   return sent >= 0 ? Sent::sent : failed(errno);
 }
 
@@ -77,8 +78,8 @@ FrameReader::FrameReader() : buffers_(std::make_unique_for_overwrite<Buffer[]>(k
 
 std::span<const Received> FrameReader::read(int fd) {
   // MSG_TRUNC as an argument: each length is the frame's real size.
-  const int got = recvmmsg(fd, messages_.data(), static_cast<unsigned>(messages_.size()),
-                           MSG_DONTWAIT | MSG_TRUNC, nullptr);
+  const int got =
+      direct::recvmmsg(fd, messages_.data(), messages_.size(), MSG_DONTWAIT | MSG_TRUNC);
   if (got < 0) {
     if (errno == EAGAIN || errno == EINTR) return {};
     received_[0] = {Received::closed, 0, {}};

@@ -10,6 +10,8 @@
 
 #include <cerrno>
 
+#include "net/direct_calls.h"
+
 namespace berth::net {
 namespace {
 
@@ -27,7 +29,7 @@ Released after_read(Peek peek) {
 // Under a layer such as TLS this would send an empty record; but then the connection is dirty
 // whatever it does.
 bool can_send(int fd) {
-  return send(fd, "", 0, MSG_DONTWAIT | MSG_NOSIGNAL) == 0;
+  return direct::send(fd, "", 0, MSG_DONTWAIT | MSG_NOSIGNAL) == 0;
 }
 
 // Connected to `peer`; whether a pin has shown it already or getpeername(2) has to.
@@ -51,7 +53,7 @@ void make_blocking(int fd) {
 
 Peek peek(int fd) {
   char byte;
-  const ssize_t got = recv(fd, &byte, 1, MSG_DONTWAIT);
+  const ssize_t got = direct::recv(fd, &byte, 1, MSG_DONTWAIT);
   if (got > 0) return Peek::has_data;
   return got < 0 && (errno == EAGAIN || errno == EINTR) ? Peek::clean : Peek::closed;
 }
