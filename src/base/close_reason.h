@@ -1,6 +1,7 @@
 // Why a connection was closed: one closed list for logs, metrics and events (DESIGN section 1).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace berth {
@@ -27,6 +28,7 @@ enum class CloseReason : uint8_t {
   detached,  // handed over for good
   shutdown,  // the daemon stops
 };
+inline constexpr size_t kCloseReasons = static_cast<size_t>(CloseReason::shutdown) + 1;
 
 constexpr const char* close_reason_name(CloseReason reason) {
   switch (reason) {

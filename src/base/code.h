@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
 
 namespace berth {
@@ -22,7 +23,9 @@ enum class Code : uint32_t {
   kRevoked = 11,          // the daemon took the lease away
   kTooManySessions = 12,  // the daemon holds no further sessions
   kInternal = 13,         // a fault of the daemon; its log has more
+  kDisabled = 14,         // an administrator has disabled the pool
 };
+inline constexpr size_t kCodes = static_cast<size_t>(Code::kDisabled) + 1;
 
 // What a request waited for (berth.v1.Why.Cause).
 enum class Cause : uint32_t {
@@ -54,6 +57,7 @@ constexpr const char* code_name(Code code) {
     case Code::kRevoked: return "REVOKED";
     case Code::kTooManySessions: return "TOO_MANY_SESSIONS";
     case Code::kInternal: return "INTERNAL";
+    case Code::kDisabled: return "DISABLED";
   }
   return "UNKNOWN";
 }
@@ -74,6 +78,7 @@ constexpr int code_errno(Code code) {
     case Code::kRevoked: return EOWNERDEAD;
     case Code::kTooManySessions: return EUSERS;
     case Code::kInternal: return EIO;
+    case Code::kDisabled: return ENXIO;
   }
   return EIO;
 }
@@ -94,7 +99,8 @@ constexpr int code_exit(Code code) {
     case Code::kShuttingDown:
     case Code::kNoSuchLease:
     case Code::kRevoked:
-    case Code::kInternal: return 69;
+    case Code::kInternal:
+    case Code::kDisabled: return 69;
   }
   return 69;
 }

@@ -29,6 +29,7 @@ class Broker {
   // Ends gracefully and calls `done`; again: at once.
   void shut_down(Duration timeout, std::function<void()> done);
 
+  PoolDriver& driver() { return driver_; }
   const PoolDriver& driver() const { return driver_; }
 
  private:

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/status_text.h"
 #include "net/close.h"
+#include "net/process.h"
 
 namespace berth::broker {
 namespace {
@@ -15,6 +16,8 @@ using namespace std::chrono_literals;
 // How soon unsent bytes are looked at again: doubling, since most are gone within a round trip.
 constexpr Duration kFirstWait = 1ms;
 constexpr Duration kLongestWait = 64ms;
+// Between the two stages of a revocation: time for the holder to see the end of stream.
+constexpr Duration kResetAfter = 1s;
 
 net::PeerProof proof_of(const Upstream& upstream) {
   return upstream.options.pin && upstream.peer.is_tcp() ? net::PeerProof::pinned
@@ -43,7 +46,12 @@ PoolDriver::PoolDriver(loop::Loop& loop, const pool::DepotSettings& settings,
                depot_.advance(loop_.now(), actions_);
                pump();
              }),
-      settling_timer_(loop, [this] { inspect_settling(); }) {}
+      settling_timer_(loop, [this] { inspect_settling(); }),
+      revoked_timer_(loop, [this] { reset_revoked(); }) {}
+
+PoolDriver::~PoolDriver() {
+  for (Revoked& revoked : revoked_) close_upstream(std::move(revoked.upstream), "?");
+}
 
 PoolId PoolDriver::add_pool(pool::PoolPolicy policy, bool dynamic) {
   const TimePoint now = loop_.now();
@@ -115,6 +123,61 @@ void PoolDriver::release_slots(uint32_t count) {
   pump();
 }
 
+// --- the administrator ---
+
+pool::Depot::Renewed PoolDriver::renew(PoolId pool) {
+  const pool::Depot::Renewed renewed = depot_.renew(loop_.now(), pool, actions_);
+  pump();
+  return renewed;
+}
+
+void PoolDriver::set_intake(PoolId pool, pool::Intake intake) {
+  depot_.set_intake(loop_.now(), pool, intake, actions_);
+  pump();
+}
+
+size_t PoolDriver::evict(PoolId pool, size_t most) {
+  const size_t closed = depot_.evict(loop_.now(), pool, most, actions_);
+  pump();
+  return closed;
+}
+
+std::vector<pool::Depot::Expired> PoolDriver::expire() {
+  std::vector<pool::Depot::Expired> expired = depot_.expire(loop_.now(), actions_);
+  pump();
+  return expired;
+}
+
+bool PoolDriver::revoke(LeaseId lease) {
+  const bool known = depot_.revoke(loop_.now(), lease, actions_);
+  pump();
+  return known;
+}
+
+void PoolDriver::follow(Follower follower, bool all) {
+  follower_ = std::move(follower);
+  depot_.journal().listen(all);
+}
+
+// What a follower does may be the next event, but never within this call.
+void PoolDriver::publish() {
+  depot_.journal().take(events_);
+  for (const pool::Event& event : events_) {
+    if (event.kind == pool::EventKind::lease_warning) warn_of(event);
+    if (follower_) follower_(event);
+  }
+}
+
+void PoolDriver::warn_of(const pool::Event& event) {
+  const pool::Lease* lease = depot_.lease(event.lease);
+  if (lease == nullptr) return;
+  const pool::SessionInfo& who = lease->session->info;
+  log().warn("pool {}: lease {} is held for {} by pid {} {} (uid {}), longer than lease_warn",
+             depot_.pool(event.pool).policy().key, event.lease.value(),
+             format_duration(event.at - lease->granted_at), who.pid, net::command_of(who.pid),
+             who.uid);
+}
+
 // --- the end ---
 
 void PoolDriver::shut_down(Duration timeout, std::function<void()> done) {
@@ -136,6 +199,7 @@ void PoolDriver::pump() {
     carrying_.clear();
   }
   pumping_ = false;
+  if (!depot_.journal().empty()) publish();
   if (drained_ && depot_.drained()) std::exchange(drained_, nullptr)();
 }
 
@@ -218,7 +282,7 @@ void PoolDriver::carry_out(const pool::Refuse& action) {
 }
 
 void PoolDriver::carry_out(const pool::Revoke& action) {
-  if (Recipient* to = recipient(action.session)) to->revoked(action.lease);
+  if (Recipient* to = recipient(action.session)) to->revoked(action.lease, action.cause);
 }
 
 // Release inspection (DESIGN section 4, point 2).
@@ -280,13 +344,41 @@ void PoolDriver::carry_out(const pool::Close& action) {
       log().debug("pool {}: closes {}: {}", key_of(action.connection), upstream->peer.text(),
                   close_reason_name(action.reason));
     }
-    const absl::Status closed = net::close_pooled(std::move(upstream->fd), upstream->handed_out);
-    if (!closed.ok()) {
-      ++failed_closes_;
-      log().error("pool {}: {}", key_of(action.connection), text_of(closed));
+    if (action.reason != CloseReason::revoked || !keep_for_reset(upstream)) {
+      close_upstream(std::move(upstream), key_of(action.connection));
     }
   }
   depot_.closed(loop_.now(), action.connection, actions_);
+}
+
+void PoolDriver::close_upstream(std::unique_ptr<Upstream> upstream, const char* key) {
+  const absl::Status closed = net::close_pooled(std::move(upstream->fd), upstream->handed_out);
+  if (closed.ok()) return;
+  ++failed_closes_;
+  log().error("pool {}: {}", key, text_of(closed));
+}
+
+// The first stage of a revocation. False: it is not to be reset, or there is no slot to keep it in
+// meanwhile; closing it shuts it down as well.
+bool PoolDriver::keep_for_reset(std::unique_ptr<Upstream>& upstream) {
+  if (depot_.stopping() || !upstream->peer.is_tcp() || !depot_.reserve_slots(1)) return false;
+  (void)net::shutdown_pooled(upstream->fd.get());  // what fails here, fails again at the close
+  revoked_.push_back({std::move(upstream), loop_.now() + kResetAfter});
+  if (!revoked_timer_.armed()) revoked_timer_.arm(revoked_.front().reset_at);
+  return true;
+}
+
+// The second stage: whoever still has the socket, and the server, meet a reset.
+void PoolDriver::reset_revoked() {
+  while (!revoked_.empty() && revoked_.front().reset_at <= loop_.now()) {
+    std::unique_ptr<Upstream> upstream = std::move(revoked_.front().upstream);
+    revoked_.pop_front();
+    const absl::Status reset = net::reset_peer(upstream->fd.get());
+    if (!reset.ok()) log().info("a revoked connection is closed, not reset: {}", text_of(reset));
+    close_upstream(std::move(upstream), "?");
+    release_slots(1);
+  }
+  if (!revoked_.empty()) revoked_timer_.arm(revoked_.front().reset_at);
 }
 
 const char* PoolDriver::key_of(ConnectionId id) const {

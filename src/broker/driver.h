@@ -7,7 +7,9 @@
 #include <absl/container/inlined_vector.h>
 
 #include <cstdint>
+#include <deque>
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,7 +32,7 @@ class Recipient {
   // the recipient keeps a copy of the grant and calls PoolDriver::hand_over() again.
   virtual bool take(const pool::Grant& grant, std::span<const int> fds) = 0;
   virtual void refused(uint64_t request_id, const pool::Refusal& refusal) = 0;
-  virtual void revoked(LeaseId lease) = 0;
+  virtual void revoked(LeaseId lease, pool::Revoke::Cause cause) = 0;
 
  protected:
   ~Recipient() = default;
@@ -41,6 +43,7 @@ class PoolDriver {
   // `dial_options` are those of every pool.
   PoolDriver(loop::Loop& loop, const pool::DepotSettings& settings,
              const net::DialOptions& dial_options);
+  ~PoolDriver();
 
   PoolId add_pool(pool::PoolPolicy policy, bool dynamic);
   // Makes room for one more dynamic pool. False if every one is in use.
@@ -69,6 +72,18 @@ class PoolDriver {
   // Whether reserve_slots() would succeed.
   bool could_reserve(uint32_t count) const { return depot_.could_reserve(count); }
 
+  // --- the administrator ---
+  pool::Depot::Renewed renew(PoolId pool);
+  void set_intake(PoolId pool, pool::Intake intake);
+  size_t evict(PoolId pool, size_t most);
+  std::vector<pool::Depot::Expired> expire();
+  // In two stages (DESIGN section 4, point 7). False: no such lease.
+  bool revoke(LeaseId lease);
+  // Who is told what happens in the pools, in order, after each event (pool/journal.h). While
+  // `all`, of grants and releases too.
+  using Follower = std::function<void(const pool::Event&)>;
+  void follow(Follower follower, bool all);
+
   // --- the end ---
   // Ends leases after `timeout`; `done` is called once nothing is left. Again: at once.
   void shut_down(Duration timeout, std::function<void()> done);
@@ -90,6 +105,11 @@ class PoolDriver {
     SessionId session;
     Recipient* recipient = nullptr;
   };
+  // A revoked connection that is shut down: its peers are reset in the end.
+  struct Revoked {
+    std::unique_ptr<Upstream> upstream;
+    TimePoint reset_at;
+  };
   using Fds = absl::InlinedVector<int, 4>;
 
   void pump();
@@ -108,6 +128,11 @@ class PoolDriver {
   void look_after(ConnectionId id, Duration next_wait);
   void inspect_settling();
   void stirred(ConnectionId id);
+  void close_upstream(std::unique_ptr<Upstream> upstream, const char* key);
+  bool keep_for_reset(std::unique_ptr<Upstream>& upstream);
+  void reset_revoked();
+  void publish();
+  void warn_of(const pool::Event& event);
   Recipient* recipient(SessionId id) const;
   const char* key_of(ConnectionId id) const;
 
@@ -125,6 +150,10 @@ class PoolDriver {
   loop::Timer settling_timer_;
   std::vector<Attached> recipients_;  // by the index of their sessions' ids
   std::function<void()> drained_;
+  std::deque<Revoked> revoked_;
+  loop::Timer revoked_timer_;
+  Follower follower_;
+  std::vector<pool::Event> events_;  // being published
   uint64_t failed_closes_ = 0;
   uint64_t moment_ = 1;
 };

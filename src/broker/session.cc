@@ -217,9 +217,8 @@ void Session::refused(uint64_t request_id, const pool::Refusal& refusal) {
   send(frame);
 }
 
-void Session::revoked(LeaseId lease) {
-  send(wire::Revoked{lease.value(), Code::kRevoked,
-                     "berthd is stopping, and drain_timeout has passed"});
+void Session::revoked(LeaseId lease, pool::Revoke::Cause cause) {
+  send(wire::Revoked{lease.value(), Code::kRevoked, explain(cause)});
 }
 
 void Session::send(const wire::ServerFrame& frame) {

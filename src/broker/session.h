@@ -60,7 +60,7 @@ class Session final : public Recipient {
 
   bool take(const pool::Grant& grant, std::span<const int> fds) override;
   void refused(uint64_t request_id, const pool::Refusal& refusal) override;
-  void revoked(LeaseId lease) override;
+  void revoked(LeaseId lease, pool::Revoke::Cause cause) override;
 
  private:
   enum class Flow {

@@ -74,11 +74,21 @@ std::string words(const pool::Refusal& refusal, const wire::Why& why, uint32_t u
                  : refusal.text;
     case Code::kShuttingDown: return "berthd is stopping";
     case Code::kCancelled: return "withdrawn by the client";
+    case Code::kDisabled: return fmt::format("an administrator has disabled \"{}\"", refusal.text);
     default: return refusal.text;
   }
 }
 
 }  // namespace
+
+const char* explain(pool::Revoke::Cause cause) {
+  switch (cause) {
+    case pool::Revoke::Cause::shutdown: return "berthd is stopping, and drain_timeout has passed";
+    case pool::Revoke::Cause::administrator: return "an administrator has revoked it";
+    case pool::Revoke::Cause::lease_timeout: return "it was held longer than lease_timeout allows";
+  }
+  return "";
+}
 
 wire::Refusal explain(uint64_t request_id, const pool::Refusal& refusal, uint32_t uid) {
   wire::Refusal frame{request_id, refusal.code, {}, {}};

@@ -9,4 +9,7 @@ namespace berth::broker {
 // Reads /proc for the commands of the holders; off the fast path.
 wire::Refusal explain(uint64_t request_id, const pool::Refusal& refusal, uint32_t uid);
 
+// Why a lease was taken away.
+const char* explain(pool::Revoke::Cause cause);
+
 }  // namespace berth::broker

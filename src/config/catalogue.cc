@@ -84,6 +84,8 @@ const std::vector<Setting<PoolPolicy>>& pool_settings() {
       {"acquire_timeout", field(&P::acquire_timeout, Time{kShortest, kDay, ZeroIs::refused})},
       {"dial_timeout", field(&P::dial_timeout, Time{kShortest, kHour, ZeroIs::refused})},
       {"reset_timeout", field(&P::reset_timeout, Time{kShortest, kHour, ZeroIs::refused})},
+      {"lease_warn", field(&P::lease_warn, Time{kShortest, kYear, ZeroIs::never})},
+      {"lease_timeout", field(&P::lease_timeout, Time{kShortest, kYear, ZeroIs::never})},
       {"fail_fast", field(&P::fail_fast, Flag{})},
   };
   return settings;

@@ -34,8 +34,6 @@ inline constexpr std::array kLaterSettings = std::to_array<std::string_view>({
     "keepalive_time",
     "keepalive_timeout",
     "lazy",
-    "lease_timeout",
-    "lease_warn",
     "listen",
     "listen_mode",
     "login",

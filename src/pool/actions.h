@@ -91,8 +91,10 @@ struct Close {
 
 // Tell the session that this lease is over; its connection's Close follows.
 struct Revoke {
+  enum class Cause : uint8_t { shutdown, administrator, lease_timeout };
   SessionId session;
   LeaseId lease;
+  Cause cause;
 };
 
 using Action = std::variant<Dial, Grant, Refuse, Close, Revoke>;

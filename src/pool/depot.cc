@@ -125,7 +125,7 @@ void Depot::request(TimePoint now, SessionId id, PoolId pool_id, const Request& 
                       {}};
   }
   if (refusal) {
-    actions.add(Refuse{id, request.request_id, std::move(*refusal)});
+    pool.turn_away(now, id, request.request_id, std::move(*refusal), actions);
     return;
   }
   pool.request(now, session, request, actions);
@@ -221,6 +221,34 @@ Depot::Renewed Depot::renew(TimePoint now, PoolId id, Actions& actions) {
   return {closed, marked};
 }
 
+void Depot::set_intake(TimePoint now, PoolId id, Intake intake, Actions& actions) {
+  pools_[id]->set_intake(now, intake, actions);
+  settle(now, actions);
+}
+
+size_t Depot::evict(TimePoint now, PoolId id, size_t most, Actions& actions) {
+  const size_t closed = pools_[id]->evict_idle(now, most, actions);
+  settle(now, actions);
+  return closed;
+}
+
+std::vector<Depot::Expired> Depot::expire(TimePoint now, Actions& actions) {
+  std::vector<Expired> all;
+  pools_.for_each([&](PoolId id, const auto& pool) {
+    if (const size_t closed = pool->expire(now, actions); closed > 0) all.push_back({id, closed});
+  });
+  settle(now, actions);
+  return all;
+}
+
+bool Depot::revoke(TimePoint now, LeaseId id, Actions& actions) {
+  Lease* lease = shared_.leases.find(id);
+  if (lease == nullptr) return false;
+  pool_of(*lease->connection).revoke(now, *lease, Revoke::Cause::administrator, actions);
+  settle(now, actions);
+  return true;
+}
+
 void Depot::shut_down(TimePoint now, Duration timeout, Actions& actions) {
   const bool again = std::exchange(stopping_, true);
   pools_.for_each([&](PoolId, const auto& pool) { pool->stop(now, actions); });
@@ -233,7 +261,7 @@ void Depot::shut_down(TimePoint now, Duration timeout, Actions& actions) {
 
 void Depot::revoke_all(TimePoint now, Actions& actions) {
   pools_.for_each(
-      [&](PoolId, const auto& pool) { pool->revoke_all(now, CloseReason::revoked, actions); });
+      [&](PoolId, const auto& pool) { pool->revoke_all(now, Revoke::Cause::shutdown, actions); });
 }
 
 // --- descriptors of others ---
@@ -260,31 +288,43 @@ void Depot::evict_oldest(TimePoint now, CloseReason reason, Actions& actions) {
   pool_of(oldest).evict(now, oldest, reason, actions);
 }
 
+// One step at a time until none is left to take: each may undo what an earlier one had settled.
 void Depot::settle(TimePoint now, Actions& actions) {
-  SlotQueue& slots = shared_.slots;
-  while (!slots.empty() && shared_.budget.free() > 0) {
+  while (settle_one(now, actions)) {
+  }
+}
+
+bool Depot::settle_one(TimePoint now, Actions& actions) {
+  const SlotQueue& slots = shared_.slots;
+  const bool slot_free = shared_.budget.free() > 0;
+  const bool evictable = !shared_.evictable.empty();
+  if (!slots.empty() && slot_free) {
     pools_[slots.front()]->wake(now, actions);
+    return true;
   }
-  while (slots.size() > shared_.closing && !shared_.evictable.empty()) {
+  if (slots.size() > shared_.closing && evictable) {
     evict_oldest(now, CloseReason::evicted, actions);
+    return true;
   }
-  if (!slots.empty() && shared_.closing == 0) yield_latest(now, actions);
-  while (slots.empty() && !shared_.hungry.empty() && shared_.budget.free() > 0) {
+  if (!slots.empty() && shared_.closing == 0 && yield_latest(now, actions)) return true;
+  if (slots.empty() && !shared_.hungry.empty() && slot_free) {
     pools_[*shared_.hungry.begin()]->wake(now, actions);
+    return true;
   }
-  if (settings_.total_max_idle == kUnlimited) return;
+  if (settings_.total_max_idle == kUnlimited || !evictable) return false;
   const auto most = static_cast<size_t>(std::max(0, settings_.total_max_idle));
-  while (shared_.idle > most && !shared_.evictable.empty()) {
-    evict_oldest(now, CloseReason::overflow, actions);
-  }
+  if (shared_.idle <= most) return false;
+  evict_oldest(now, CloseReason::overflow, actions);
+  return true;
 }
 
 // Batches of several pools that each hold a part of what the others lack would wait for ever: the
 // one that came last gives way, one slot at a time, to the first that waits for one.
-void Depot::yield_latest(TimePoint now, Actions& actions) {
+bool Depot::yield_latest(TimePoint now, Actions& actions) {
   Waiter* latest = shared_.collectors.back();
-  if (latest == nullptr || latest->ticket.arrival <= shared_.slots.front_arrival()) return;
+  if (latest == nullptr || latest->ticket.arrival <= shared_.slots.front_arrival()) return false;
   pools_[latest->pool]->yield(now, *latest, actions);
+  return true;
 }
 
 // --- time ---
@@ -306,6 +346,11 @@ void Depot::dispatch(TimePoint now, Deadline& due, Actions& actions) {
     case Deadline::Kind::waiter: {
       Waiter& waiter = shared_.waiters[WaiterId::from_value(due.subject)];
       pools_[waiter.pool]->waiter_due(now, waiter, actions);
+      break;
+    }
+    case Deadline::Kind::lease: {
+      Lease& lease = shared_.leases[LeaseId::from_value(due.subject)];
+      pool_of(*lease.connection).lease_due(now, lease, actions);
       break;
     }
     case Deadline::Kind::pool: pools_[PoolId::from_value(due.subject)]->due(now, actions); break;

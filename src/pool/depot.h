@@ -80,6 +80,18 @@ class Depot {
     size_t marked = 0;  // leased ones, at release
   };
   Renewed renew(TimePoint now, PoolId pool, Actions& actions);
+  // Rule 17. Nothing comes of it if that is how the pool is.
+  void set_intake(TimePoint now, PoolId pool, Intake intake, Actions& actions);
+  // Closes up to `most` idle connections; returns how many.
+  size_t evict(TimePoint now, PoolId pool, size_t most, Actions& actions);
+  struct Expired {
+    PoolId pool;
+    size_t closed;
+  };
+  // One tick over all pools (rule 16). Tells only of pools that closed some.
+  std::vector<Expired> expire(TimePoint now, Actions& actions);
+  // False: no such lease.
+  bool revoke(TimePoint now, LeaseId lease, Actions& actions);
   // Grants no more; leases still out after `timeout` are revoked (rule 19). Again: revokes at once.
   void shut_down(TimePoint now, Duration timeout, Actions& actions);
   bool stopping() const { return stopping_; }
@@ -97,6 +109,9 @@ class Depot {
   // Closes idle connections so that `count` slots may come free. False if there are none to close.
   bool make_room(TimePoint now, uint32_t count, Actions& actions);
   const FdBudget& budget() const { return shared_.budget; }
+
+  // --- the journal ---
+  Journal& journal() { return shared_.journal; }
 
   // --- time ---
   TimePoint next_deadline() const { return shared_.deadlines.next(); }
@@ -118,8 +133,9 @@ class Depot {
   Waiter* waiting(SessionId session, uint64_t request_id) const;
   // After each event: slots to those who wait for them, evictions, total_max_idle.
   void settle(TimePoint now, Actions& actions);
+  bool settle_one(TimePoint now, Actions& actions);
   void evict_oldest(TimePoint now, CloseReason reason, Actions& actions);
-  void yield_latest(TimePoint now, Actions& actions);
+  bool yield_latest(TimePoint now, Actions& actions);
   void revoke_all(TimePoint now, Actions& actions);
   void dispatch(TimePoint now, Deadline& due, Actions& actions);
 

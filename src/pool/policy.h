@@ -47,6 +47,9 @@ struct PoolPolicy {
   Duration dial_timeout = 5s;
   Duration reset_timeout = 1s;
 
+  Duration lease_warn = 0s;     // 0 off; a lease held longer is told of
+  Duration lease_timeout = 0s;  // 0 off; a lease held longer is revoked
+
   bool fail_fast = true;
   Share share = Share::user;
   Sandbox sandbox = Sandbox::relay;

@@ -47,6 +47,7 @@ void Pool::move_to(TimePoint now, Connection& connection, State state) {
 
 void Pool::leave_state(Connection& connection) {
   list(connection.state).remove(connection);
+  connection.marked = false;
   if (connection.state == State::closing) --shared_.closing;
   if (connection.state != State::idle) return;
   --shared_.idle;
@@ -85,6 +86,7 @@ TimePoint Pool::due_at(const Connection& connection) const {
 
 void Pool::close(TimePoint now, Connection& connection, CloseReason reason, Actions& actions) {
   connection.close_reason = reason;
+  note_connection(now, EventKind::close, connection, static_cast<uint64_t>(reason));
   move_to(now, connection, State::closing);
   actions.add(Close{connection.id, reason});
 }
@@ -104,6 +106,7 @@ void Pool::forget(Connection& connection) {
 // --- what came of a dial ---
 
 void Pool::dialed(TimePoint now, Connection& connection, Actions& actions) {
+  note_connection(now, EventKind::dialed, connection);
   EndpointState& endpoint = endpoints_[connection.endpoint];
   endpoint.backoff.succeed();
   endpoint.last_error.clear();
@@ -131,6 +134,7 @@ void Pool::dial_failed(TimePoint now, Connection& connection, std::string_view e
 }
 
 void Pool::note_failure(TimePoint now, const Connection& connection, std::string_view error) {
+  note_connection(now, EventKind::dial_failed, connection, 0, error);
   EndpointState& endpoint = endpoints_[connection.endpoint];
   endpoint.backoff.fail(now, connection.since, shared_.random);
   endpoint.last_error = error;
@@ -149,6 +153,7 @@ std::optional<CloseReason> Pool::unfit(TimePoint now, const Connection& connecti
 
 void Pool::release(TimePoint now, Lease& lease, Condition condition, Actions& actions) {
   Connection& connection = *lease.connection;
+  note_lease(now, EventKind::release, lease);
   drop_lease(lease);
   std::optional<CloseReason> reason = CloseReason::discarded;
   if (condition != Condition::discarded) reason = unfit(now, connection);
@@ -213,31 +218,12 @@ void Pool::yield(TimePoint now, Waiter& batch, Actions& actions) {
   settle(now, actions);
 }
 
-size_t Pool::renew(TimePoint now, Actions& actions) {
-  ++epoch_;
-  if (collecting_ != nullptr) put_back(now, *collecting_);
-  const size_t closed = count(State::idle);
-  close_all(now, State::idle, CloseReason::renewed, actions);
-  settle(now, actions);
-  return closed;
-}
-
 void Pool::stop(TimePoint now, Actions& actions) {
   stopping_ = true;
   refuse_all(now, Code::kShuttingDown, actions);
   close_all(now, State::connecting, CloseReason::shutdown, actions);
   close_all(now, State::idle, CloseReason::shutdown, actions);
   settle(now, actions);
-}
-
-void Pool::revoke_all(TimePoint now, CloseReason reason, Actions& actions) {
-  if (collecting_ != nullptr) put_back(now, *collecting_);
-  while (Connection* connection = list(State::leased).front()) {
-    Lease& lease = shared_.leases[connection->lease];
-    actions.add(Revoke{lease.session->id, lease.id});
-    end_lease(now, lease, reason, actions);
-  }
-  close_all(now, State::resetting, reason, actions);
 }
 
 // --- deadlines ---
@@ -288,10 +274,11 @@ Why Pool::why(TimePoint now) const {
         {session.id, session.info.uid, session.info.pid, now - lease->granted_at});
   }
   const bool dialing = why.dial_failures > 0 || count(State::connecting) > 0;
-  why.cause = wants_slot() ? Cause::kNoSlots
-              : dialing    ? Cause::kUpstreamDown
-              : at_max()   ? Cause::kExhausted
-                           : Cause::kUnspecified;  // it had no time for a dial
+  why.cause = intake_ == Intake::paused ? Cause::kPaused
+              : wants_slot()            ? Cause::kNoSlots
+              : dialing                 ? Cause::kUpstreamDown
+              : at_max()                ? Cause::kExhausted
+                                        : Cause::kUnspecified;  // it had no time for a dial
   return why;
 }
 

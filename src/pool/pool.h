@@ -19,6 +19,7 @@
 #include "pool/deadlines.h"
 #include "pool/fd_budget.h"
 #include "pool/idle_set.h"
+#include "pool/journal.h"
 #include "pool/policy.h"
 #include "pool/records.h"
 #include "pool/slot_queue.h"
@@ -41,8 +42,12 @@ struct Shared {
   absl::btree_set<PoolId> hungry;                    // pools that lack slots for their min_idle
   List<Waiter, &Waiter::collector_link> collectors;  // by arrival; at most one of each pool
   size_t idle = 0;                                   // connections in State::idle
+  Journal journal;
   size_t closing = 0;  // connections in State::closing: slots that come back soon
 };
+
+// What becomes of requests (rule 17). Paused: they wait. Disabled: they are refused.
+enum class Intake : uint8_t { open, paused, disabled };
 
 struct Request {
   uint64_t request_id = 0;
@@ -62,6 +67,9 @@ class Pool {
   // Brings up min_idle.
   void open(TimePoint now, Actions& actions);
   void request(TimePoint now, Session& session, const Request& request, Actions& actions);
+  // A request that is not let in.
+  void turn_away(TimePoint now, SessionId session, uint64_t request_id, Refusal refusal,
+                 Actions& actions);
   // The client withdraws its request: it is refused with CANCELLED.
   void cancel(TimePoint now, Waiter& waiter, Actions& actions);
   // The request's session has ended: it goes unanswered. Serves nobody; wake() does.
@@ -86,15 +94,25 @@ class Pool {
   void yield(TimePoint now, Waiter& batch, Actions& actions);
   // A slot has come free, or requests were abandoned.
   void wake(TimePoint now, Actions& actions) { settle(now, actions); }
-  // Returns how many it closed at once.
-  size_t renew(TimePoint now, Actions& actions);
   // Refuses and closes all but the leases.
   void stop(TimePoint now, Actions& actions);
-  void revoke_all(TimePoint now, CloseReason reason, Actions& actions);
+
+  // --- the administrator (pool_admin.cc) ---
+  // Disabled: those who wait are refused too.
+  void set_intake(TimePoint now, Intake intake, Actions& actions);
+  // These three return how many they closed at once.
+  size_t renew(TimePoint now, Actions& actions);
+  // At most so many, idle longest first; those kept for min_idle too.
+  size_t evict_idle(TimePoint now, size_t most, Actions& actions);
+  // One tick: what was idle at the last one and ever since is closed, but none that is kept.
+  size_t expire(TimePoint now, Actions& actions);
+  void revoke(TimePoint now, Lease& lease, Revoke::Cause cause, Actions& actions);
+  void revoke_all(TimePoint now, Revoke::Cause cause, Actions& actions);
 
   // --- deadlines ---
   void connection_due(TimePoint now, Connection& connection, Actions& actions);
   void waiter_due(TimePoint now, Waiter& waiter, Actions& actions);
+  void lease_due(TimePoint now, Lease& lease, Actions& actions);
   void due(TimePoint now, Actions& actions) { settle(now, actions); }
 
   // --- what is ---
@@ -105,6 +123,8 @@ class Pool {
   size_t waiting() const { return waiters_.size(); }
   size_t missing() const { return missing_; }
   size_t kept() const { return idle_.kept(); }
+  Intake intake() const { return intake_; }
+  const Counters& counters() const { return counters_; }
   bool wants_slot() const { return slot_arrival_ != 0; }
   // Nothing to remember: no connection, no waiter, no failure that still counts.
   bool empty(TimePoint now) const;
@@ -169,6 +189,16 @@ class Pool {
   void want_slot(uint64_t arrival);
   bool refuses_at_once(TimePoint now) const;
 
+  // pool_admin.cc
+  void watch_lease(Lease& lease);
+  void note(TimePoint now, EventKind kind, uint64_t detail = 0, std::string_view text = {});
+  void note_connection(TimePoint now, EventKind kind, const Connection& connection,
+                       uint64_t detail = 0, std::string_view text = {});
+  void note_lease(TimePoint now, EventKind kind, const Lease& lease, uint64_t detail = 0);
+  void note_refusal(TimePoint now, SessionId session, Code code);
+  void keep(Event event);
+  void count_event(EventKind kind, uint64_t detail);
+
   // pool_grant.cc
   std::optional<Refusal> refusal_at_once(TimePoint now, const Session& session,
                                          const Request& request) const;
@@ -204,6 +234,8 @@ class Pool {
   uint64_t epoch_ = 0;            // renew
   uint64_t slot_arrival_ = 0;     // not 0: in shared_.slots under this arrival
   uint64_t last_arrival_ = 0;
+  Intake intake_ = Intake::open;
+  Counters counters_;
   bool stopping_ = false;
 };
 

@@ -17,15 +17,21 @@ void Pool::request(TimePoint now, Session& session, const Request& request, Acti
   last_arrival_ = ticket.arrival;
   if (request.count == 1 && grant_at_once(now, session, ticket, actions)) return;
   if (auto refusal = refusal_at_once(now, session, request)) {
-    actions.add(Refuse{session.id, request.request_id, std::move(*refusal)});
+    turn_away(now, session.id, request.request_id, std::move(*refusal), actions);
     return;
   }
   serve_new(now, enqueue(session, ticket, request.count), actions);
 }
 
+void Pool::turn_away(TimePoint now, SessionId session, uint64_t request_id, Refusal refusal,
+                     Actions& actions) {
+  note_refusal(now, session, refusal.code);
+  actions.add(Refuse{session, request_id, std::move(refusal)});
+}
+
 // The fast way: nobody waits, and a connection is idle.
 bool Pool::grant_at_once(TimePoint now, Session& session, const Ticket& ticket, Actions& actions) {
-  if (!waiters_.empty() || stopping_) return false;
+  if (!waiters_.empty() || stopping_ || intake_ != Intake::open) return false;
   const Owner owner = owner_for(session.info);
   Connection* best = best_idle(now, owner, {}, actions);
   if (best == nullptr) return false;
@@ -56,6 +62,7 @@ Connection* Pool::best_idle(TimePoint now, Owner owner, const Entitled& earlier,
 std::optional<Refusal> Pool::refusal_at_once(TimePoint now, const Session& session,
                                              const Request& request) const {
   if (stopping_) return Refusal{Code::kShuttingDown, "", {}, {}};
+  if (intake_ == Intake::disabled) return Refusal{Code::kDisabled, policy_.key, {}, {}};
   if (request.count == 0) return Refusal{Code::kInvalid, "count is 0", {}, {}};
   if (policy_.max_connections != kUnlimited &&
       request.count > static_cast<uint32_t>(policy_.max_connections)) {
@@ -152,12 +159,14 @@ Granted Pool::make_lease(TimePoint now, Session& session, Owner owner, Connectio
   lease.connection = &connection;
   lease.granted_at = now;
   session.leases.push_back(lease);
+  if (policy_.lease_warn + policy_.lease_timeout > Duration::zero()) watch_lease(lease);
   const bool fresh = connection.uses == 0;
   const bool new_session = !fresh && connection.last_session != session.id;
   connection.lease = id;
   connection.owner = owner;
   connection.last_session = session.id;
   ++connection.uses;
+  note_lease(now, EventKind::grant, lease);
   return {id, connection.id, fresh, new_session};
 }
 
@@ -173,7 +182,9 @@ void Pool::dequeue(TimePoint now, Waiter& waiter) {
 
 void Pool::refuse(TimePoint now, Waiter& waiter, Code code, Actions& actions) {
   const bool explain = code == Code::kTimedOut || code == Code::kUpstreamDown;
+  note_refusal(now, waiter.session->id, code);
   Refusal refusal{code, "", now - waiter.ticket.since, {}};
+  if (code == Code::kDisabled) refusal.text = policy_.key;
   if (explain) refusal.why = why(now);
   actions.add(Refuse{waiter.session->id, waiter.ticket.request_id, std::move(refusal)});
   dequeue(now, waiter);
@@ -198,6 +209,7 @@ void Pool::take_back(TimePoint now, const Grant& grant, Session& session, Connec
     Lease* lease = shared_.leases.find(granted.lease);
     if (lease == nullptr) continue;  // revoked meanwhile
     Connection& connection = *lease->connection;
+    note_lease(now, EventKind::take_back, *lease);
     drop_lease(*lease);
     undo_use(connection, granted);
     if (connection.id == failed) {
@@ -208,8 +220,8 @@ void Pool::take_back(TimePoint now, const Grant& grant, Session& session, Connec
       move_to(now, connection, State::idle);
     }
   }
-  if (stopping_) {
-    refuse(now, waiter, Code::kShuttingDown, actions);
+  if (stopping_ || intake_ == Intake::disabled) {
+    refuse(now, waiter, stopping_ ? Code::kShuttingDown : Code::kDisabled, actions);
   } else {
     serve_new(now, waiter, actions);
   }
@@ -226,6 +238,7 @@ void Pool::undo_use(Connection& connection, const Granted& granted) {
 void Pool::drop_lease(Lease& lease) {
   lease.session->leases.remove(lease);
   lease.connection->lease = {};
+  shared_.deadlines.clear(lease.deadline);
   shared_.leases.free(lease.id);
 }
 

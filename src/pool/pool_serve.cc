@@ -25,6 +25,7 @@ Pool::Pass Pool::serve_all(TimePoint now, Actions& actions) {
   Pass pass;
   pass.dials_left = count(State::connecting);
   pass.closes_left = count(State::closing);
+  if (intake_ != Intake::open) return pass;
   for (Waiter* waiter = waiters_.front(); waiter != nullptr;) {
     const bool dials_suffice = count(State::connecting) >= missing_;
     if (list(State::idle).empty() && (dials_suffice || !pass.may_dial)) {
@@ -130,6 +131,7 @@ void Pool::start_dial(TimePoint now, Actions& actions) {
   connection.since = now;
   ++total_;
   enter_state(connection);
+  note_connection(now, EventKind::dial, connection);
   actions.add(Dial{id, id_, connection.endpoint});
 }
 
@@ -149,7 +151,7 @@ void Pool::limit_idle(TimePoint now, Actions& actions) {
 void Pool::refill(TimePoint now, size_t spare_dials, Actions& actions) {
   if (policy_.min_idle == 0) return;
   shared_.hungry.erase(id_);
-  if (stopping_) return;
+  if (stopping_ || intake_ == Intake::disabled) return;
   const auto wanted = static_cast<size_t>(policy_.min_idle);
   for (size_t ready = idle_.kept() + spare_dials; ready < wanted; ++ready) {
     if (at_max() || !can_dial(now)) return;
@@ -163,9 +165,11 @@ void Pool::refill(TimePoint now, size_t spare_dials, Actions& actions) {
 
 // While every endpoint is in backoff nothing else would wake the pool.
 void Pool::plan_retry(TimePoint now) {
-  const bool lacks = !waiters_.empty() || idle_.kept() < static_cast<size_t>(policy_.min_idle);
+  const bool waits = !waiters_.empty() && intake_ == Intake::open;
+  const bool refills = intake_ != Intake::disabled && !stopping_ &&
+                       idle_.kept() < static_cast<size_t>(policy_.min_idle);
   TimePoint retry = kNever;
-  if (lacks && !stopping_ && ready_endpoint(now) == nullptr) {
+  if ((waits || refills) && ready_endpoint(now) == nullptr) {
     for (const EndpointState& e : endpoints_) retry = std::min(retry, e.backoff.ready_at());
   }
   shared_.deadlines.set(deadline_, retry);
@@ -203,7 +207,7 @@ void Pool::want_slot(uint64_t arrival) {
 
 // fail_fast (rule 10): no connection at all, and no endpoint that may be dialled.
 bool Pool::refuses_at_once(TimePoint now) const {
-  return policy_.fail_fast && total_ == count(State::closing) &&
+  return intake_ == Intake::open && policy_.fail_fast && total_ == count(State::closing) &&
          std::all_of(endpoints_.begin(), endpoints_.end(),
                      [now](const EndpointState& e) { return e.backoff.waits(now); });
 }

@@ -68,6 +68,7 @@ struct Connection {
   State state = State::connecting;
   CloseReason close_reason = CloseReason::dead;  // meaningful in closing
   bool kept = false;      // idle: one of the pool's min_idle, so never evicted
+  bool marked = false;    // idle: so it was at the last tick of expire
   uint32_t endpoint = 0;  // index into the policy's endpoints
   uint64_t epoch = 0;     // the pool's when it was dialled; an older one was renewed
   uint64_t uses = 0;      // times granted
@@ -91,6 +92,8 @@ struct Lease {
   Session* session = nullptr;
   Connection* connection = nullptr;
   TimePoint granted_at{};
+  bool warned = false;  // lease_warn
+  Deadline deadline;    // lease_warn, lease_timeout
   ListLink<Lease> session_link;
 };
 

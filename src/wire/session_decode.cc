@@ -61,7 +61,7 @@ class Fields {
   // daemon as far as the reader can tell.
   Code code() {
     const uint32_t value = u32();
-    return value <= static_cast<uint32_t>(Code::kInternal) ? Code{value} : Code::kInternal;
+    return value < kCodes ? Code{value} : Code::kInternal;
   }
   Code failure() {
     const Code value = code();

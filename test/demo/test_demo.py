@@ -14,6 +14,11 @@ DEMO = pathlib.Path(__file__).with_name("demo")
 LIMIT_S = 60
 
 
+def heed_interrupts():
+    """A shell starts its background jobs with SIGINT ignored, and they pass that on."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def demo(tmp_path):
     """Starts the demo with a folder of its own for temporary files."""
@@ -21,7 +26,8 @@ def demo(tmp_path):
 
     def start():
         process = subprocess.Popen([DEMO], env={**os.environ, "TMPDIR": str(tmp_path)}, text=True,
-                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+                                   preexec_fn=heed_interrupts)
         started.append(process)
         return process
 

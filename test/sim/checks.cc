@@ -49,9 +49,9 @@ void Checks::after_event() {
     containers(model, pool, sum);
     queue(i, pool);
     limits(model, pool);
-    nobody_waits_beside_his_own(model, pool);
-    expect(!model.policy.fail_fast || pool.waiting() == 0 || model.failures == 0 ||
-               model_.now >= model.failed_at + 80ms || pool.total() > 0,
+    if (model.intake == pool::Intake::open) nobody_waits_beside_his_own(model, pool);
+    expect(model.intake != pool::Intake::open || !model.policy.fail_fast || pool.waiting() == 0 ||
+               model.failures == 0 || model_.now >= model.failed_at + 80ms || pool.total() > 0,
            "fail_fast: nobody waits while there is no connection and no dial", i);
     if (model.failures == 0) somebody_looks_for_capacity(model, pool);
     min_idle_refilled(model, pool);
@@ -198,6 +198,9 @@ void Checks::limits(const PoolModel& model, const Pool& pool) const {
     const auto most = static_cast<size_t>(std::max(0, policy.max_idle));
     expect(pool.count(State::idle) <= std::max(most, pool.kept()), "max_idle holds");
   }
+  if (model.intake == pool::Intake::disabled) {
+    expect(pool.waiting() == 0, "nobody waits for a disabled pool");
+  }
   if (model_.stopping) {
     expect(pool.count(State::idle) == 0 && pool.waiting() == 0, "a depot that stops is empty");
   }
@@ -226,7 +229,7 @@ void Checks::nobody_waits_beside_his_own(const PoolModel&, const Pool& pool) con
 // Those who wait up to the oldest batch lack more than is being dialled: then there is a reason.
 // After failures one dial at a time is enough.
 void Checks::somebody_looks_for_capacity(const PoolModel& model, const Pool& pool) const {
-  if (pool.waiting() == 0) return;
+  if (pool.waiting() == 0 || model.intake != pool::Intake::open) return;
   size_t lacking = 0;
   size_t before_batch = 0;
   for (const Waiter& waiter : pool.waiters()) {
@@ -284,6 +287,7 @@ size_t Checks::spare_dials(const Pool& pool) {
     if (waiter.count == 1 || &waiter == batch) lacking += waiter.missing();
   }
   const size_t dials = pool.count(State::connecting);
+  if (pool.intake() != pool::Intake::open) return dials;
   return dials - std::min(dials, lacking);
 }
 
@@ -291,6 +295,7 @@ void Checks::min_idle_refilled(const PoolModel& model, const Pool& pool) const {
   const pool::Shared& shared = depot_.shared();
   const auto most = static_cast<size_t>(model.policy.max_connections);
   if (model_.stopping || model.failures > 0 || !shared.slots.empty()) return;
+  if (model.intake == pool::Intake::disabled) return;
   if (shared.budget.free() == 0 || (most != 0 && pool.total() >= most)) return;
   expect(pool.kept() + spare_dials(pool) >= static_cast<size_t>(model.policy.min_idle),
          "min_idle is refilled while a slot is free");

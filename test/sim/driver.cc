@@ -185,6 +185,10 @@ void Driver::on(uint64_t decided, const Refuse& refuse) {
       break;
     case Code::kNotPermitted: expect(!ask.permitted, "who may is not turned away", ask.pool); break;
     case Code::kShuttingDown: expect(model_.stopping, "only a depot that stops says so"); break;
+    case Code::kDisabled:
+      expect(pool.intake == pool::Intake::disabled || decided < pool.intake_event,
+             "only a disabled pool says so", ask.pool);
+      break;
     case Code::kCancelled: expect(ask.cancelled, "only who withdraws is cancelled"); break;
     case Code::kUpstreamDown:
       expect(pool.policy.fail_fast && pool.failures > 0, "fail_fast alone refuses at once",
@@ -223,7 +227,8 @@ void Driver::on(uint64_t decided, const Close& close) {
 
 void Driver::on(uint64_t, const Revoke& revoke) {
   model_.trace.add(model_.now, "  -> revoke %llu", revoke.lease.value());
-  expect(model_.stopping, "only the end of a shutdown revokes", revoke.lease.value());
+  expect(model_.stopping || model_.revoking == revoke.lease,
+         "only an administrator or the end of a shutdown revokes", revoke.lease.value());
   for (auto& [id, c] : model_.connections) {
     if (c.lease != revoke.lease) continue;
     c.stage = Stage::returned;

@@ -21,6 +21,9 @@ void Driver::on(uint64_t decided, const Grant& grant) {
   expect(at != model_.asks.end() && !at->second.in_hand, "a request has one answer",
          grant.ticket.request_id);
   Ask& ask = at->second;
+  const PoolModel& pool = model_.pools[ask.pool];
+  expect(pool.intake == pool::Intake::open || decided < pool.intake_event,
+         "nothing is granted from a pool that is paused or disabled", ask.pool);
   judge_grant(decided, grant, ask);
   InHand hand{grant, {}};
   for (const Granted& g : grant.leases) {

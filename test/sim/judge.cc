@@ -71,11 +71,13 @@ void Driver::judge_close(uint64_t decided, const ConnectionModel& c, const Close
     return;
   }
   if (c.stage != Stage::open && c.stage != Stage::unsent) return;
-  if (decided == model_.event && c.was_idle) judge_idlest(c, why);
+  const bool asked = decided == model_.pools[c.pool].evict_event;
+  if (decided == model_.event && c.was_idle && !asked) judge_idlest(c, why);
   switch (why) {
     case CloseReason::evicted:
       // But a batch may have collected it, and must now yield it.
-      expect(!c.was_kept || model_.pools[c.pool].waiting > 0, "min_idle is never evicted", id);
+      expect(asked || !c.was_kept || model_.pools[c.pool].waiting > 0, "min_idle is never evicted",
+             id);
       break;
     case CloseReason::overflow: expect(!c.was_kept, "min_idle does not overflow", id); break;
     case CloseReason::idle:
@@ -89,6 +91,10 @@ void Driver::judge_close(uint64_t decided, const ConnectionModel& c, const Close
       break;
     case CloseReason::renewed:
       expect(c.epoch != model_.pools[c.pool].epoch, "only what was renewed is closed for it", id);
+      break;
+    case CloseReason::expired:
+      expect(!c.was_kept && c.idle_since <= model_.tick_before,
+             "only what was idle through two ticks expires", id);
       break;
     case CloseReason::uses:
       expect(just_returned && policy.max_uses != 0 && c.uses >= policy.max_uses,

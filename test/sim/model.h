@@ -46,6 +46,9 @@ struct PoolModel {
   uint64_t succeeded_event = 0;
   size_t connections = 0;  // sockets: a dial has one too
   size_t waiting = 0;      // asks that wait
+  pool::Intake intake = pool::Intake::open;
+  uint64_t intake_event = 0;  // when it became so
+  uint64_t evict_event = 0;   // the administrator's last eviction
 
   // When the longest backoff after these failures is over: 100 ms × 1.6 each, ± 20 %, 10 s at most.
   TimePoint surely_ready_at() const {
@@ -139,6 +142,9 @@ struct Model {
   absl::flat_hash_set<uint64_t> leases_ever;
   size_t leases_in_hand = 0;    // granted; their programs cannot take them yet
   uint64_t first_for_slot = 0;  // after the last event: the first arrival that lacks a slot; 0 none
+  TimePoint tick{};             // the last of expire, and
+  TimePoint tick_before{};      // the one before
+  LeaseId revoking;             // asked for in this event
   uint64_t grants = 0;
   uint64_t refusals = 0;
 

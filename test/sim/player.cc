@@ -93,11 +93,16 @@ void Player::sometimes() {
 
 void Player::seldom() {
   driver_.carry_out();
-  switch (model_.random.below(6)) {
+  switch (model_.random.below(10)) {
     case 0:
     case 1: return change_upstream();
     case 2: return renew();
     case 3: return dynamic_pools();
+    case 4:
+    case 5: return set_intake();
+    case 6: return evict();
+    case 7: return expire();
+    case 8: return revoke();
     default: driver_.pass_time(model_.now + model_.up_to(6s), model_.chance(70));
   }
 }
@@ -291,6 +296,58 @@ void Player::renew() {
   });
 }
 
+void Player::set_intake() {
+  constexpr pool::Intake kAll[] = {pool::Intake::open, pool::Intake::open, pool::Intake::paused,
+                                   pool::Intake::disabled};
+  const size_t index = any_pool();
+  open_or_close(index, kAll[model_.random.below(4)]);
+}
+
+void Player::open_or_close(size_t index, pool::Intake intake) {
+  PoolModel& pool = model_.pools[index];
+  if (pool.intake == intake) return;
+  pool.intake = intake;
+  pool.intake_event = model_.event + 1;
+  model_.trace.add(model_.now, "intake of pool %llu is now %llu", index,
+                   static_cast<uint64_t>(intake));
+  event(
+      [&](Actions& actions) { driver_.depot().set_intake(model_.now, pool.id, intake, actions); });
+}
+
+void Player::evict() {
+  const size_t index = any_pool();
+  PoolModel& pool = model_.pools[index];
+  const size_t most = model_.random.below(4);
+  const size_t idle = driver_.depot().pool(pool.id).count(pool::State::idle);
+  pool.evict_event = model_.event + 1;
+  model_.trace.add(model_.now, "evict %llu of pool %llu", most, index);
+  event([&](Actions& actions) {
+    const size_t closed = driver_.depot().evict(model_.now, pool.id, most, actions);
+    expect(closed == std::min(most, idle), "an eviction says how many it closed", closed);
+  });
+}
+
+void Player::expire() {
+  model_.tick_before = model_.tick;
+  model_.tick = model_.now;
+  model_.trace.add(model_.now, "a tick of expire");
+  event([&](Actions& actions) { driver_.depot().expire(model_.now, actions); });
+}
+
+void Player::revoke() {
+  if (model_.leases.empty()) return;
+  model_.revoking = model_.leases[model_.random.below(model_.leases.size())].id;
+  model_.trace.add(model_.now, "revoke lease %llu", model_.revoking.value());
+  driver_.event([&](Actions& actions) {
+    expect(driver_.depot().revoke(model_.now, model_.revoking, actions), "a lease may be revoked",
+           model_.revoking.value());
+    expect(!driver_.depot().revoke(model_.now, model_.revoking, actions), "a lease is revoked once",
+           model_.revoking.value());
+  });
+  driver_.carry_out();
+  model_.revoking = {};
+}
+
 void Player::others() {
   pool::Depot& depot = driver_.depot();
   if (model_.others_fds > 0 && model_.chance(50)) {
@@ -338,7 +395,10 @@ void Player::quiet() {
   driver_.carry_out();
   model_.trace.add(model_.now, "quiet");
   model_.calm = true;
-  for (PoolModel& pool : model_.pools) pool.upstream = Upstream::healthy;
+  for (size_t i = 0; i < model_.pools.size(); ++i) {
+    model_.pools[i].upstream = Upstream::healthy;
+    if (!model_.pools[i].gone) open_or_close(i, pool::Intake::open);
+  }
   pool::Depot& depot = driver_.depot();
   event([&](Actions& actions) {
     depot.release_slots(model_.now, std::exchange(model_.others_fds, 0), actions);

@@ -41,6 +41,11 @@ class Player {
   void lose_one();
   // The administrator and the rest of the daemon.
   void renew();
+  void set_intake();
+  void open_or_close(size_t index, pool::Intake intake);
+  void evict();
+  void expire();
+  void revoke();
   void others();
   void dynamic_pools();
 

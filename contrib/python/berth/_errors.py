@@ -89,6 +89,10 @@ class TooManySessions(Error):
     """The daemon holds no further sessions, in all or of this user."""
 
 
+class Disabled(Error):
+    """An administrator has disabled the pool."""
+
+
 class TooManyFiles(Error):
     """This process is at its own limit of open files (EMFILE); nothing was leased."""
 
@@ -119,6 +123,7 @@ _ERRNO: Dict[Code, int] = {
     Code.REVOKED: errno.EOWNERDEAD,
     Code.TOO_MANY_SESSIONS: errno.EUSERS,
     Code.INTERNAL: errno.EIO,
+    Code.DISABLED: errno.ENXIO,
 }
 
 _CLASS: Dict[Code, Type[Error]] = {
@@ -132,6 +137,7 @@ _CLASS: Dict[Code, Type[Error]] = {
     Code.CANCELLED: Cancelled,
     Code.REVOKED: Revoked,
     Code.TOO_MANY_SESSIONS: TooManySessions,
+    Code.DISABLED: Disabled,
 }
 
 

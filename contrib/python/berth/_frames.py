@@ -39,6 +39,7 @@ class Code(enum.IntEnum):
     REVOKED = 11
     TOO_MANY_SESSIONS = 12
     INTERNAL = 13
+    DISABLED = 14
 
 
 class Cause(enum.IntEnum):

@@ -193,6 +193,7 @@ ERRORS = {
     Code.REVOKED: (berth.Revoked, berth.Error, errno.EOWNERDEAD),
     Code.TOO_MANY_SESSIONS: (berth.TooManySessions, berth.Error, errno.EUSERS),
     Code.INTERNAL: (berth.Error, OSError, errno.EIO),
+    Code.DISABLED: (berth.Disabled, berth.Error, errno.ENXIO),
 }
 
 

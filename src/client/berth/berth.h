@@ -31,6 +31,7 @@
  *             -EOWNERDEAD       berthd took the lease away
  *             -EUSERS           berthd holds no further sessions
  *             -EIO              a fault of berthd; its log has more
+ *             -ENXIO            an administrator has disabled the pool
  *             -ECONNRESET       the session has ended, and its leases with it
  *             -ECONNREFUSED     berthd does not run (berth_session_open)
  *             -EPERM            the session was opened by another process (see Fork)
@@ -80,7 +81,8 @@ typedef enum berth_code {
   BERTH_NO_SUCH_LEASE = 10,
   BERTH_REVOKED = 11,
   BERTH_TOO_MANY_SESSIONS = 12,
-  BERTH_INTERNAL = 13
+  BERTH_INTERNAL = 13,
+  BERTH_DISABLED = 14
 } berth_code;
 
 /* How a connection comes back. */

@@ -287,6 +287,55 @@ TEST_F(BrokerTest, ClientThatDoesNotReadIsDroppedAndOthersNeverNotice) {
   EXPECT_EQ(1u, lease(other).leases.size());
 }
 
+TEST_F(BrokerTest, ALeaseBeyondItsTimeoutIsShutDownThenBothEndsAreReset) {
+  policy().lease_timeout = 50ms;
+  start();
+  Client client(settings_.daemon.lease_socket);
+  greet(client);
+  std::vector<UniqueFd> fds;
+  const wire::Grant grant = lease(client, &fds);
+  UniqueFd server = upstream_.accept();
+  const auto revoked = expect<wire::Revoked>(client);
+  EXPECT_EQ(grant.leases[0].lease_id, revoked.lease_id);
+  EXPECT_EQ("it was held longer than lease_timeout allows", revoked.message);
+  char byte;
+  EXPECT_EQ(0, read(fds[0].get(), &byte, 1));
+  EXPECT_EQ(0, read(server.get(), &byte, 1));
+  pollfd end{server.get(), 0, 0};
+  EXPECT_EQ(0, poll(&end, 1, 0)) << "not yet reset: the server may still say farewell";
+  const TimePoint shut_down = loop_.now();
+  run_until([&] { return poll(&end, 1, 0) > 0 && (end.revents & POLLERR) != 0; });
+  EXPECT_GE(loop_.now() - shut_down, 900ms);
+  EXPECT_EQ(1u + 2u, broker_->driver().depot().budget().used()) << "lease socket and session";
+}
+
+TEST_F(BrokerTest, WhatIsRevokedFreesItsPlaceAtOnce) {
+  policy().max_connections = 1;
+  policy().lease_timeout = 50ms;
+  start();
+  Client client(settings_.daemon.lease_socket);
+  greet(client);
+  lease(client);
+  client.send(wire::LeaseRequest{++request_, "up", 1, 900, ""});
+  expect<wire::Revoked>(client);
+  expect<wire::Grant>(client);
+}
+
+TEST_F(BrokerTest, AFollowerIsToldWhatHappensInOrder) {
+  start();
+  std::vector<pool::EventKind> told;
+  broker_->driver().follow([&](const pool::Event& event) { told.push_back(event.kind); }, true);
+  Client client(settings_.daemon.lease_socket);
+  greet(client);
+  const wire::Grant grant = lease(client);
+  client.send(wire::Release{grant.leases[0].lease_id, Outcome::kReuse, 50});
+  expect<wire::Released>(client);
+  broker_->driver().evict(pool().id(), 1);
+  using Kind = pool::EventKind;
+  EXPECT_EQ(told, (std::vector{Kind::dial, Kind::dialed, Kind::grant, Kind::release, Kind::evict,
+                               Kind::close}));
+}
+
 TEST_F(BrokerTest, SlowReaderGetsEveryAnswer) {
   policy().max_connections = 0;
   start();

@@ -48,6 +48,8 @@ max_lifetime = "30m"
 acquire_timeout = "5s"
 dial_timeout = "5s"
 reset_timeout = "1s"
+lease_warn = "never"
+lease_timeout = "never"
 fail_fast = true
 )");
 }

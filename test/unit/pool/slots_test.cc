@@ -133,6 +133,32 @@ TEST_F(Slots, RoomIsMadeFromIdleConnectionsThatAreNotKept) {
   EXPECT_TRUE(depot->reserve_slots(1));
 }
 
+// A batch that yields may turn out to be late; what else it had collected makes room at once.
+TEST_F(Slots, WhatALateBatchGivesBackMakesRoomForOthers) {
+  start({4, kUnlimited, 1});
+  const PoolId pool = add(policy());
+  const SessionId alice = session();
+  const SessionId bob = session(kBob);
+  std::vector<Granted> held;
+  for (int i = 0; i < 3; ++i) held.push_back(take(alice, pool));
+  const Granted other = take(bob, add(policy("other")));
+  const uint64_t first = ask(bob, add(policy("first")), 1h);
+  const uint64_t second = ask(bob, add(policy("second")), 1h);
+  const uint64_t third = ask(bob, add(policy("third")), 1h);
+  const uint64_t batch = ask(alice, pool, 1s, 4);
+  closings = Answer::never;
+  release(bob, other.lease, Condition::discarded);  // a slot that comes back soon: nobody yields
+  for (const Granted& each : held) release(alice, each.lease);
+  pass_unnoticed(2s);
+  dials = Answer::never;
+  finish_closes();
+  EXPECT_EQ(code(batch), Code::kTimedOut);
+  EXPECT_EQ(closing.size(), 2u) << "one yielded, one evicted";
+  finish_closes();
+  for (const ConnectionId id : std::exchange(dialing, {})) dial_succeeds(id);
+  EXPECT_TRUE(granted(first) && granted(second) && granted(third));
+}
+
 TEST_F(Slots, AThousandWaitersAndTheirReleaseStayWithinTheBudget) {
   start({10, kUnlimited, 1});
   PoolPolicy p = policy();
