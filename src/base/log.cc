@@ -35,6 +35,10 @@ bool is_log_level(std::string_view level) {
   return false;
 }
 
+void set_log_level(std::string_view level) {
+  log().set_level(spdlog::level::from_str(std::string(level)));
+}
+
 void start_log(std::string_view level) {
   Log& log = instance();
   log.worker = std::make_shared<spdlog::details::thread_pool>(kQueueLines, 1);

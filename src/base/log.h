@@ -17,6 +17,8 @@ bool is_log_level(std::string_view level);
 
 void start_log(std::string_view level);
 void stop_log();
+// Any thread, between the two.
+void set_log_level(std::string_view level);
 
 spdlog::logger& log();
 

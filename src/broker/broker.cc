@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/status_text.h"
+#include "config/catalogue.h"
 #include "net/listen.h"
 #include "net/peer.h"
 #include "net/pin.h"
@@ -57,16 +58,22 @@ Broker::Broker(loop::Loop& loop, const config::Settings& settings, uint32_t fd_l
   loop_.at_end_of_turn([this] { end_turn(); });
 }
 
-absl::Status Broker::check_slots() const {
+absl::Status Broker::check(const config::Settings& settings) const {
+  if (const absl::Status enough = check_slots(settings); !enough.ok()) return enough;
+  return check_pins(settings);
+}
+
+absl::Status Broker::check_slots(const config::Settings& settings) const {
   const uint32_t slots = driver_.depot().budget().limit();
   if (slots < kLeastSlots) {
     return absl::ResourceExhaustedError(
         fmt::format("the fd limit (RLIMIT_NOFILE) less fd_reserve = {} leaves {} descriptors; at "
                     "least {} are needed",
-                    settings_.fd_reserve, slots, kLeastSlots));
+                    settings.daemon.fd_reserve, slots, kLeastSlots));
   }
   uint64_t kept = 0;
-  for (const pool::PoolPolicy& policy : pools_) kept += static_cast<uint64_t>(policy.min_idle);
+  for (const pool::PoolPolicy& policy : settings.pools)
+    kept += static_cast<uint64_t>(policy.min_idle);
   if (kept <= slots / 4 * 3) return absl::OkStatus();  // the rest is for leases and sessions
   return absl::ResourceExhaustedError(
       fmt::format("min_idle of all pools is {} together, more than three quarters of the {} "
@@ -76,22 +83,23 @@ absl::Status Broker::check_slots() const {
 
 // Without pins a connection's peer is compared at each release instead, which serves the daemon's
 // own network namespace; what leaves it must be pinned.
-absl::Status Broker::check_pins() const {
+absl::Status Broker::check_pins(const config::Settings& settings) const {
   if (can_pin_.ok()) return absl::OkStatus();
-  for (const pool::PoolPolicy& policy : pools_) {
+  for (const pool::PoolPolicy& policy : settings.pools) {
     const bool tcp = policy.endpoints.front().kind == Endpoint::Kind::tcp;
     if (!tcp || policy.sandbox != pool::Sandbox::pinned) continue;
     return absl::FailedPreconditionError(fmt::format(
         "pool \"{}\" says sandbox = \"pinned\", but this process cannot pin sockets: {}",
         policy.key, text_of(can_pin_)));
   }
-  log().info("sockets are not pinned to their servers: {}", text_of(can_pin_));
   return absl::OkStatus();
 }
 
 absl::Status Broker::open() {
-  if (const absl::Status enough = check_slots(); !enough.ok()) return enough;
-  if (const absl::Status pins = check_pins(); !pins.ok()) return pins;
+  if (const absl::Status fit = check({settings_, pools_, false, {}}); !fit.ok()) return fit;
+  if (!can_pin_.ok()) {
+    log().info("sockets are not pinned to their servers: {}", text_of(can_pin_));
+  }
   const std::string& path = settings_.lease_socket;
   absl::StatusOr<UniqueFd> listener =
       net::listen_seqpacket(path, settings_.lease_socket_mode, kBacklog);
@@ -103,6 +111,58 @@ absl::Status Broker::open() {
   for (const pool::PoolPolicy& policy : pools_) driver_.add_pool(policy, /*dynamic=*/false);
   log().info("listens on {}", path);
   return absl::OkStatus();
+}
+
+absl::StatusOr<Broker::Reloaded> Broker::reload(const config::Settings& settings) {
+  if (driver_.depot().stopping()) return absl::UnavailableError("berthd is stopping");
+  if (const absl::Status fit = check(settings); !fit.ok()) return fit;
+  Reloaded done;
+  config::DaemonSettings next = settings.daemon;
+  for (const auto& setting : config::daemon_settings()) {
+    if (setting.effect != config::Effect::restart) continue;
+    if (setting.kind.write(next) != setting.kind.write(settings_)) {
+      done.at_restart.emplace_back(setting.name);
+    }
+  }
+  // What waits for a restart stays what it is.
+  next.lease_socket = settings_.lease_socket;
+  next.lease_socket_mode = settings_.lease_socket_mode;
+  next.fd_reserve = settings_.fd_reserve;
+  settings_ = std::move(next);
+  driver_.set_total_max_idle(settings_.total_max_idle);
+  sessions_.set_limits(session_limits(settings_, driver_.depot().budget()));
+  keys_.set_dynamic_default(settings.dynamic_default);
+  reload_pools(settings.pools, done);
+  return done;
+}
+
+// Removed ones first: their slots and keys serve the others.
+void Broker::reload_pools(const std::vector<pool::PoolPolicy>& pools, Reloaded& done) {
+  const auto by_key = [](const std::vector<pool::PoolPolicy>& all, const std::string& key) {
+    return std::find_if(all.begin(), all.end(), [&](const auto& p) { return p.key == key; });
+  };
+  const pool::Depot& depot = driver_.depot();
+  for (const pool::PoolPolicy& old : pools_) {
+    if (by_key(pools, old.key) != pools.end()) continue;
+    driver_.remove_pool(*depot.find_pool(old.key));
+    done.removed.push_back(old.key);
+  }
+  for (const pool::PoolPolicy& policy : pools) {
+    const auto old = by_key(pools_, policy.key);
+    if (old != pools_.end() && *old == policy) continue;
+    if (old == pools_.end()) {
+      // A URL key may have made a pool of that name, which the configured one replaces.
+      if (const auto dynamic = depot.find_pool(policy.key)) driver_.remove_pool(*dynamic);
+      driver_.add_pool(policy, /*dynamic=*/false);
+      done.added.push_back(policy.key);
+      continue;
+    }
+    done.changed.push_back(policy.key);
+    if (driver_.reconfigure_pool(*depot.find_pool(policy.key), policy)) {
+      done.renewed.push_back(policy.key);
+    }
+  }
+  pools_ = pools;
 }
 
 void Broker::shut_down(Duration timeout, std::function<void()> done) {

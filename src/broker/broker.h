@@ -4,9 +4,11 @@
 #pragma once
 
 #include <absl/status/status.h>
+#include <absl/status/statusor.h>
 
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "broker/door.h"
@@ -26,6 +28,19 @@ class Broker {
   // Opens the lease sockets and the pools. Says what could not be done and why.
   absl::Status open();
 
+  // What a reload has done, by the keys of pools and the names of settings.
+  struct Reloaded {
+    std::vector<std::string> added;
+    std::vector<std::string> changed;  // the renewed ones too
+    std::vector<std::string> renewed;
+    std::vector<std::string> removed;
+    std::vector<std::string> at_restart;  // changed, and without effect until then
+  };
+  // Takes over new settings (rule 23). On an error nothing has changed.
+  absl::StatusOr<Reloaded> reload(const config::Settings& settings);
+
+  const config::DaemonSettings& settings() const { return settings_; }
+
   // Ends gracefully and calls `done`; again: at once.
   void shut_down(Duration timeout, std::function<void()> done);
 
@@ -33,13 +48,15 @@ class Broker {
   const PoolDriver& driver() const { return driver_; }
 
  private:
-  absl::Status check_slots() const;
-  absl::Status check_pins() const;
+  absl::Status check(const config::Settings& settings) const;
+  absl::Status check_slots(const config::Settings& settings) const;
+  absl::Status check_pins(const config::Settings& settings) const;
+  void reload_pools(const std::vector<pool::PoolPolicy>& pools, Reloaded& done);
   void end_turn();
 
   loop::Loop& loop_;
-  const config::DaemonSettings settings_;
-  const std::vector<pool::PoolPolicy> pools_;
+  config::DaemonSettings settings_;
+  std::vector<pool::PoolPolicy> pools_;  // of the configuration
   const absl::Status can_pin_;
   PoolDriver driver_;
   Keys keys_;

@@ -61,6 +61,22 @@ PoolId PoolDriver::add_pool(pool::PoolPolicy policy, bool dynamic) {
   return id;
 }
 
+bool PoolDriver::reconfigure_pool(PoolId pool, pool::PoolPolicy policy) {
+  const bool renewed = depot_.reconfigure_pool(loop_.now(), pool, std::move(policy), actions_);
+  pump();
+  return renewed;
+}
+
+void PoolDriver::remove_pool(PoolId pool) {
+  depot_.remove_pool(loop_.now(), pool, actions_);
+  pump();
+}
+
+void PoolDriver::set_total_max_idle(int most) {
+  depot_.set_total_max_idle(loop_.now(), most, actions_);
+  pump();
+}
+
 // --- sessions ---
 
 SessionId PoolDriver::open_session(const pool::SessionInfo& info, Recipient& recipient) {

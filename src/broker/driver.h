@@ -46,6 +46,10 @@ class PoolDriver {
   ~PoolDriver();
 
   PoolId add_pool(pool::PoolPolicy policy, bool dynamic);
+  // Rule 23; see Depot.
+  bool reconfigure_pool(PoolId pool, pool::PoolPolicy policy);
+  void remove_pool(PoolId pool);
+  void set_total_max_idle(int most);
   // Makes room for one more dynamic pool. False if every one is in use.
   bool forget_empty_pool() { return depot_.forget_empty(loop_.now()); }
 

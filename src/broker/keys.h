@@ -18,6 +18,8 @@ class Keys {
         dynamic_keys_(dynamic_keys),
         dynamic_default_(std::move(dynamic_default)) {}
 
+  void set_dynamic_default(pool::PoolPolicy policy) { dynamic_default_ = std::move(policy); }
+
   // The refusal names the nearest key that this session may lease.
   std::variant<PoolId, pool::Refusal> find(SessionId session, std::string_view key);
 

@@ -31,6 +31,9 @@ class Sessions final : public SessionHost {
            uint64_t own_netns);
   ~Sessions();
 
+  // For those admitted from now on.
+  void set_limits(SessionLimits limits) { limits_ = limits; }
+
   // Takes over an accepted connection and kSlots reserved slots. One that is not admitted is told
   // why, and its slots are given back.
   void admit(UniqueFd fd, uint32_t socket);
@@ -63,7 +66,7 @@ class Sessions final : public SessionHost {
   loop::Loop& loop_;
   PoolDriver& driver_;
   Keys& keys_;
-  const SessionLimits limits_;
+  SessionLimits limits_;
   const uint64_t own_netns_;
   net::FrameReader frames_;
   std::string encode_buffer_;

@@ -50,9 +50,10 @@ Words<std::string> log_levels() {
 const std::vector<Setting<DaemonSettings>>& daemon_settings() {
   using D = DaemonSettings;
   static const std::vector<Setting<D>> settings = {
-      {"lease_socket", field(&D::lease_socket, SocketPath{})},
-      {"lease_socket_mode", field(&D::lease_socket_mode, FileMode{})},
-      {"fd_reserve", field(&D::fd_reserve, Whole{"descriptors", kLeastReserve, kMostConnections})},
+      {"lease_socket", field(&D::lease_socket, SocketPath{}), Effect::restart},
+      {"lease_socket_mode", field(&D::lease_socket_mode, FileMode{}), Effect::restart},
+      {"fd_reserve", field(&D::fd_reserve, Whole{"descriptors", kLeastReserve, kMostConnections}),
+       Effect::restart},
       {"total_max_idle",
        field(&D::total_max_idle, Limit{"connections", kMostConnections, NoneIs::allowed})},
       {"max_sessions", field(&D::max_sessions, Whole{"sessions", 1, kMostConnections})},
@@ -68,9 +69,9 @@ const std::vector<Setting<PoolPolicy>>& pool_settings() {
   using P = PoolPolicy;
   static const std::vector<Setting<P>> settings = {
       {"protocol", only_word<P>("raw", later_protocols())},
-      {"endpoints", field(&P::endpoints, EndpointList{})},
+      {"endpoints", field(&P::endpoints, EndpointList{}), Effect::renew},
       {"allow_users", field(&P::allow_uids, UserList{})},
-      {"share", field(&P::share, shares())},
+      {"share", field(&P::share, shares()), Effect::renew},
       {"sandbox", field(&P::sandbox, sandboxes())},
       {"max_connections",
        field(&P::max_connections, Limit{"connections", kMostConnections, NoneIs::refused})},
@@ -80,7 +81,8 @@ const std::vector<Setting<PoolPolicy>>& pool_settings() {
       {"max_waiters", field(&P::max_waiters, Whole{"requests", 1, kMostConnections})},
       {"max_uses", field(&P::max_uses, Limit{"leases", kMostUses, NoneIs::refused})},
       {"idle_timeout", field(&P::idle_timeout, Time{kShortest, kYear, ZeroIs::never})},
-      {"max_lifetime", field(&P::max_lifetime, Time{kShortest, kYear, ZeroIs::never})},
+      {"max_lifetime", field(&P::max_lifetime, Time{kShortest, kYear, ZeroIs::never}),
+       Effect::new_dials},
       {"acquire_timeout", field(&P::acquire_timeout, Time{kShortest, kDay, ZeroIs::refused})},
       {"dial_timeout", field(&P::dial_timeout, Time{kShortest, kHour, ZeroIs::refused})},
       {"reset_timeout", field(&P::reset_timeout, Time{kShortest, kHour, ZeroIs::refused})},

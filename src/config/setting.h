@@ -44,10 +44,19 @@ struct Kind {
   std::string bounds;
 };
 
-enum class Effect { restart };
+// When a changed setting counts (rule 23).
+enum class Effect {
+  reload,     // from the reload on, for what is there too
+  new_dials,  // for connections dialled after it
+  renew,      // and the pool is renewed: what was dialled before it goes
+  restart,
+};
 
 constexpr std::string_view effect_words(Effect effect) {
   switch (effect) {
+    case Effect::reload: return "at reload";
+    case Effect::new_dials: return "at reload, for new connections";
+    case Effect::renew: return "at reload, and renews the pool";
     case Effect::restart: return "at restart";
   }
   return "";
@@ -57,7 +66,7 @@ template <class T>
 struct Setting {
   std::string_view name;
   Kind<T> kind;
-  Effect effect = Effect::restart;
+  Effect effect = Effect::reload;
 };
 
 }  // namespace berth::config

@@ -14,6 +14,7 @@
 #include "config/print.h"
 #include "daemon/options.h"
 #include "daemon/process.h"
+#include "daemon/reload.h"
 #include "loop/loop.h"
 #include "loop/signal_watch.h"
 
@@ -44,12 +45,13 @@ int serve(const config::Settings& settings, const daemon::Options& options) {
     return complain(text_of(opened), EX_CANTCREAT);
   }
   const auto stop = [&] {
-    log().info("stops; waits up to {} for running leases",
-               format_duration(settings.daemon.drain_timeout));
-    broker.shut_down(settings.daemon.drain_timeout, [&] { loop.stop(); });
+    const Duration timeout = broker.settings().drain_timeout;
+    log().info("stops; waits up to {} for running leases", format_duration(timeout));
+    broker.shut_down(timeout, [&] { loop.stop(); });
   };
   const loop::SignalWatch term(loop, SIGTERM, stop);
   const loop::SignalWatch interrupt(loop, SIGINT, stop);
+  daemon::Reload reload(loop, broker, options.load);
   log().info("ready: {} pools, {} file descriptors", settings.pools.size(), fd_limit);
   loop.run();
 

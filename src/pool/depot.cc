@@ -52,6 +52,44 @@ bool Depot::forget_empty(TimePoint now) {
   return true;
 }
 
+bool Depot::reconfigure_pool(TimePoint now, PoolId id, PoolPolicy policy, Actions& actions) {
+  Pool& pool = *pools_[id];
+  const bool renewed = pool.reconfigure(now, std::move(policy), actions);
+  std::vector<std::pair<Waiter*, Refusal>> strangers;
+  for (Waiter& waiter : pool.waiters()) {
+    if (auto refusal = refusal_of_access(*waiter.session, pool)) {
+      strangers.emplace_back(&waiter, std::move(*refusal));
+    }
+  }
+  for (auto& [waiter, refusal] : strangers)
+    pool.turn_out(now, *waiter, std::move(refusal), actions);
+  pool.wake(now, actions);
+  settle(now, actions);
+  return renewed;
+}
+
+void Depot::remove_pool(TimePoint now, PoolId id, Actions& actions) {
+  by_key_.erase(pools_[id]->policy().key);
+  std::erase(dynamic_, id);
+  removed_.push_back(id);
+  pools_[id]->remove(now, actions);
+  settle(now, actions);
+}
+
+void Depot::forget_removed() {
+  std::erase_if(removed_, [this](PoolId id) {
+    if (pools_[id]->total() > 0) return false;
+    pools_[id].reset();
+    pools_.free(id);
+    return true;
+  });
+}
+
+void Depot::set_total_max_idle(TimePoint now, int most, Actions& actions) {
+  settings_.total_max_idle = most;
+  settle(now, actions);
+}
+
 std::optional<PoolId> Depot::find_pool(std::string_view key) const {
   const auto at = by_key_.find(key);
   return at != by_key_.end() ? std::optional(at->second) : std::nullopt;
@@ -61,7 +99,7 @@ std::vector<std::string_view> Depot::keys(SessionId id) const {
   const Session& session = sessions_[id];
   std::vector<std::string_view> keys;
   for_each_pool([&](const Pool& pool) {
-    if (!refusal_of_access(session, pool)) keys.push_back(pool.policy().key);
+    if (!pool.removed() && !refusal_of_access(session, pool)) keys.push_back(pool.policy().key);
   });
   std::sort(keys.begin(), keys.end());
   return keys;
@@ -171,7 +209,11 @@ bool Depot::release(TimePoint now, SessionId session, LeaseId id, Condition cond
 void Depot::take_back(TimePoint now, const Grant& grant, ConnectionId failed, CloseReason reason,
                       Actions& actions) {
   Session* session = sessions_.find(grant.ticket.session);
-  if (session == nullptr) return;  // its end has closed the connections
+  if (session == nullptr) return;            // its end has closed the connections
+  if (pools_.find(grant.pool) == nullptr) {  // removed, and its leases revoked meanwhile
+    actions.add(Refuse{session->id, grant.ticket.request_id, {Code::kRevoked, "", {}, {}}});
+    return;
+  }
   pools_[grant.pool]->take_back(now, grant, *session, failed, reason, actions);
   settle(now, actions);
 }
@@ -292,6 +334,7 @@ void Depot::evict_oldest(TimePoint now, CloseReason reason, Actions& actions) {
 void Depot::settle(TimePoint now, Actions& actions) {
   while (settle_one(now, actions)) {
   }
+  if (!removed_.empty()) forget_removed();
 }
 
 bool Depot::settle_one(TimePoint now, Actions& actions) {

@@ -41,6 +41,12 @@ class Depot {
   bool forget_empty(TimePoint now);
   size_t dynamic_pools() const { return dynamic_.size(); }
   std::optional<PoolId> find_pool(std::string_view key) const;
+  // Rule 23. The key stays; who may not wait any more is refused. Returns whether the pool was
+  // renewed.
+  bool reconfigure_pool(TimePoint now, PoolId pool, PoolPolicy policy, Actions& actions);
+  // Its key is free from now on; it goes once its last lease has come back.
+  void remove_pool(TimePoint now, PoolId pool, Actions& actions);
+  void set_total_max_idle(TimePoint now, int most, Actions& actions);
   const Pool& pool(PoolId id) const { return *pools_[id]; }
   // Sorted keys that this session may lease.
   std::vector<std::string_view> keys(SessionId session) const;
@@ -133,6 +139,7 @@ class Depot {
   Waiter* waiting(SessionId session, uint64_t request_id) const;
   // After each event: slots to those who wait for them, evictions, total_max_idle.
   void settle(TimePoint now, Actions& actions);
+  void forget_removed();
   bool settle_one(TimePoint now, Actions& actions);
   void evict_oldest(TimePoint now, CloseReason reason, Actions& actions);
   bool yield_latest(TimePoint now, Actions& actions);
@@ -145,6 +152,7 @@ class Depot {
   Slab<PoolId, std::unique_ptr<Pool>> pools_;
   absl::flat_hash_map<std::string, PoolId, StringHash, std::equal_to<>> by_key_;
   std::vector<PoolId> dynamic_;
+  std::vector<PoolId> removed_;  // their last leases are still out
   Deadline drain_;
   bool stopping_ = false;
 };

@@ -37,8 +37,10 @@ enum class EventKind : uint8_t {
   renew,   // `detail` idle connections were closed
   evict,   // likewise
   expire,  // likewise
+  reload,  // its settings have changed
+  remove,  // it has left the configuration
 };
-inline constexpr size_t kEventKinds = static_cast<size_t>(EventKind::expire) + 1;
+inline constexpr size_t kEventKinds = static_cast<size_t>(EventKind::remove) + 1;
 
 constexpr const char* event_name(EventKind kind) {
   switch (kind) {
@@ -58,6 +60,8 @@ constexpr const char* event_name(EventKind kind) {
     case EventKind::renew: return "renew";
     case EventKind::evict: return "evict";
     case EventKind::expire: return "expire";
+    case EventKind::reload: return "reload";
+    case EventKind::remove: return "remove";
   }
   return "unknown";
 }

@@ -7,12 +7,17 @@ namespace berth::pool {
 
 Pool::Pool(PoolId id, PoolPolicy policy, Shared& shared)
     : id_(id), policy_(std::move(policy)), shared_(shared), idle_(shared.evictable) {
+  set_endpoints();
+  deadline_.kind = Deadline::Kind::pool;
+  deadline_.subject = id.value();
+}
+
+void Pool::set_endpoints() {
+  endpoints_.clear();
   for (const Endpoint& endpoint : policy_.endpoints) {
     endpoints_.push_back({endpoint.url(), {}, {}});
   }
   BERTH_CHECK(!endpoints_.empty(), "a pool has an endpoint");
-  deadline_.kind = Deadline::Kind::pool;
-  deadline_.subject = id.value();
 }
 
 Pool::~Pool() {
@@ -144,9 +149,10 @@ void Pool::note_failure(TimePoint now, const Connection& connection, std::string
 
 // Why a connection that comes back, or was just dialled, must not be granted.
 std::optional<CloseReason> Pool::unfit(TimePoint now, const Connection& connection) const {
-  if (stopping_) return CloseReason::shutdown;
+  if (ending_) return ending_;
   if (connection.epoch != epoch_) return CloseReason::renewed;
   if (now >= connection.expires_at) return CloseReason::age;
+  if (beyond_max()) return CloseReason::overflow;
   if (policy_.max_uses != 0 && connection.uses >= policy_.max_uses) return CloseReason::uses;
   return std::nullopt;
 }
@@ -215,14 +221,6 @@ void Pool::yield(TimePoint now, Waiter& batch, Actions& actions) {
   Connection& connection = *batch.collected.front();
   uncollect(connection, batch);
   close(now, connection, CloseReason::evicted, actions);
-  settle(now, actions);
-}
-
-void Pool::stop(TimePoint now, Actions& actions) {
-  stopping_ = true;
-  refuse_all(now, Code::kShuttingDown, actions);
-  close_all(now, State::connecting, CloseReason::shutdown, actions);
-  close_all(now, State::idle, CloseReason::shutdown, actions);
   settle(now, actions);
 }
 

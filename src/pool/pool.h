@@ -97,6 +97,16 @@ class Pool {
   // Refuses and closes all but the leases.
   void stop(TimePoint now, Actions& actions);
 
+  // --- reload (pool_reload.cc, rule 23) ---
+  // The settings change; the key does not. Other endpoints, or another `share`, renew the pool.
+  // Returns whether they did.
+  bool reconfigure(TimePoint now, PoolPolicy policy, Actions& actions);
+  // It has left the configuration: refuses and closes all but the leases.
+  void remove(TimePoint now, Actions& actions);
+  // Who waits, but may not any more.
+  void turn_out(TimePoint now, Waiter& waiter, Refusal refusal, Actions& actions);
+  bool removed() const { return ending_ == CloseReason::removed; }
+
   // --- the administrator (pool_admin.cc) ---
   // Disabled: those who wait are refused too.
   void set_intake(TimePoint now, Intake intake, Actions& actions);
@@ -158,6 +168,7 @@ class Pool {
   StateList& list(State state) { return by_state_[static_cast<size_t>(state)]; }
 
   // pool.cc
+  void set_endpoints();
   void move_to(TimePoint now, Connection& connection, State state);
   void leave_state(Connection& connection);
   void enter_state(Connection& connection);
@@ -186,8 +197,17 @@ class Pool {
   bool can_dial(TimePoint now);
   bool probing(TimePoint now);
   bool at_max() const;
+  bool beyond_max() const;  // after a reload
   void want_slot(uint64_t arrival);
   bool refuses_at_once(TimePoint now) const;
+
+  // pool_reload.cc
+  std::string gone_text() const;
+  std::string too_many_text(uint32_t count) const;
+  void end(TimePoint now, CloseReason reason, Code code, Actions& actions);
+  void file_anew();
+  void turn_out_the_impossible(TimePoint now, Actions& actions);
+  void close_excess(TimePoint now, Actions& actions);
 
   // pool_admin.cc
   void watch_lease(Lease& lease);
@@ -236,7 +256,7 @@ class Pool {
   uint64_t last_arrival_ = 0;
   Intake intake_ = Intake::open;
   Counters counters_;
-  bool stopping_ = false;
+  std::optional<CloseReason> ending_;  // shutdown or removed: nothing is granted any more
 };
 
 }  // namespace berth::pool

@@ -31,7 +31,7 @@ void Pool::turn_away(TimePoint now, SessionId session, uint64_t request_id, Refu
 
 // The fast way: nobody waits, and a connection is idle.
 bool Pool::grant_at_once(TimePoint now, Session& session, const Ticket& ticket, Actions& actions) {
-  if (!waiters_.empty() || stopping_ || intake_ != Intake::open) return false;
+  if (!waiters_.empty() || ending_ || intake_ != Intake::open) return false;
   const Owner owner = owner_for(session.info);
   Connection* best = best_idle(now, owner, {}, actions);
   if (best == nullptr) return false;
@@ -59,18 +59,21 @@ Connection* Pool::best_idle(TimePoint now, Owner owner, const Entitled& earlier,
   }
 }
 
+std::string Pool::too_many_text(uint32_t count) const {
+  return "count is " + std::to_string(count) + ", but max_connections of \"" + policy_.key +
+         "\" is " + std::to_string(policy_.max_connections);
+}
+
 std::optional<Refusal> Pool::refusal_at_once(TimePoint now, const Session& session,
                                              const Request& request) const {
-  if (stopping_) return Refusal{Code::kShuttingDown, "", {}, {}};
+  if (ending_)
+    return removed() ? Refusal{Code::kNoSuchKey, gone_text(), {}, {}}
+                     : Refusal{Code::kShuttingDown, "", {}, {}};
   if (intake_ == Intake::disabled) return Refusal{Code::kDisabled, policy_.key, {}, {}};
   if (request.count == 0) return Refusal{Code::kInvalid, "count is 0", {}, {}};
   if (policy_.max_connections != kUnlimited &&
       request.count > static_cast<uint32_t>(policy_.max_connections)) {
-    return Refusal{Code::kInvalid,
-                   "count is " + std::to_string(request.count) + ", but max_connections of \"" +
-                       policy_.key + "\" is " + std::to_string(policy_.max_connections),
-                   {},
-                   {}};
+    return Refusal{Code::kInvalid, too_many_text(request.count), {}, {}};
   }
   if (refuses_at_once(now)) return Refusal{Code::kUpstreamDown, "", {}, why(now)};
   if (waiters_.size() >= static_cast<size_t>(policy_.max_waiters)) {
@@ -185,6 +188,7 @@ void Pool::refuse(TimePoint now, Waiter& waiter, Code code, Actions& actions) {
   note_refusal(now, waiter.session->id, code);
   Refusal refusal{code, "", now - waiter.ticket.since, {}};
   if (code == Code::kDisabled) refusal.text = policy_.key;
+  if (code == Code::kNoSuchKey) refusal.text = gone_text();
   if (explain) refusal.why = why(now);
   actions.add(Refuse{waiter.session->id, waiter.ticket.request_id, std::move(refusal)});
   dequeue(now, waiter);
@@ -220,8 +224,10 @@ void Pool::take_back(TimePoint now, const Grant& grant, Session& session, Connec
       move_to(now, connection, State::idle);
     }
   }
-  if (stopping_ || intake_ == Intake::disabled) {
-    refuse(now, waiter, stopping_ ? Code::kShuttingDown : Code::kDisabled, actions);
+  if (ending_) {
+    refuse(now, waiter, removed() ? Code::kNoSuchKey : Code::kShuttingDown, actions);
+  } else if (intake_ == Intake::disabled) {
+    refuse(now, waiter, Code::kDisabled, actions);
   } else {
     serve_new(now, waiter, actions);
   }

@@ -151,7 +151,7 @@ void Pool::limit_idle(TimePoint now, Actions& actions) {
 void Pool::refill(TimePoint now, size_t spare_dials, Actions& actions) {
   if (policy_.min_idle == 0) return;
   shared_.hungry.erase(id_);
-  if (stopping_ || intake_ == Intake::disabled) return;
+  if (ending_ || intake_ == Intake::disabled) return;
   const auto wanted = static_cast<size_t>(policy_.min_idle);
   for (size_t ready = idle_.kept() + spare_dials; ready < wanted; ++ready) {
     if (at_max() || !can_dial(now)) return;
@@ -166,7 +166,7 @@ void Pool::refill(TimePoint now, size_t spare_dials, Actions& actions) {
 // While every endpoint is in backoff nothing else would wake the pool.
 void Pool::plan_retry(TimePoint now) {
   const bool waits = !waiters_.empty() && intake_ == Intake::open;
-  const bool refills = intake_ != Intake::disabled && !stopping_ &&
+  const bool refills = intake_ != Intake::disabled && !ending_ &&
                        idle_.kept() < static_cast<size_t>(policy_.min_idle);
   TimePoint retry = kNever;
   if ((waits || refills) && ready_endpoint(now) == nullptr) {
@@ -196,6 +196,11 @@ bool Pool::probing(TimePoint now) {
 bool Pool::at_max() const {
   return policy_.max_connections != kUnlimited &&
          total_ >= static_cast<size_t>(policy_.max_connections);
+}
+
+bool Pool::beyond_max() const {
+  return policy_.max_connections != kUnlimited &&
+         total_ > static_cast<size_t>(policy_.max_connections);
 }
 
 void Pool::want_slot(uint64_t arrival) {

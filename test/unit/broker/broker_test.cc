@@ -11,8 +11,11 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
+#include <map>
 
 #include "base/limits.h"
+#include "config/catalogue.h"
 #include "loop/timer.h"
 
 namespace berth::broker {
@@ -334,6 +337,97 @@ TEST_F(BrokerTest, AFollowerIsToldWhatHappensInOrder) {
   using Kind = pool::EventKind;
   EXPECT_EQ(told, (std::vector{Kind::dial, Kind::dialed, Kind::grant, Kind::release, Kind::evict,
                                Kind::close}));
+}
+
+// Each setting of a pool changed by itself: whether that renews is what the catalogue, and with it
+// berthd.toml(5), says.
+TEST_F(BrokerTest, AReloadRenewsForTheSettingsOfWhichTheManualSaysSo) {
+  const std::map<std::string, std::function<void(pool::PoolPolicy&)>> changes = {
+      {"endpoints", [](auto& p) { p.endpoints[0].port ^= 1; }},
+      {"allow_users", [](auto& p) { p.allow_uids.push_back(4711); }},
+      {"share", [](auto& p) { p.share = pool::Share::socket; }},
+      {"sandbox", [](auto& p) { p.sandbox = pool::Sandbox::pinned; }},
+      {"max_connections", [](auto& p) { p.max_connections = 7; }},
+      {"max_idle", [](auto& p) { p.max_idle = 7; }},
+      {"min_idle", [](auto& p) { p.min_idle = 1; }},
+      {"idle_order", [](auto& p) { p.idle_order = pool::IdleOrder::fifo; }},
+      {"max_waiters", [](auto& p) { p.max_waiters = 7; }},
+      {"max_uses", [](auto& p) { p.max_uses = 70; }},
+      {"idle_timeout", [](auto& p) { p.idle_timeout = 7min; }},
+      {"max_lifetime", [](auto& p) { p.max_lifetime = 7min; }},
+      {"acquire_timeout", [](auto& p) { p.acquire_timeout = 7s; }},
+      {"dial_timeout", [](auto& p) { p.dial_timeout = 7s; }},
+      {"reset_timeout", [](auto& p) { p.reset_timeout = 7s; }},
+      {"lease_warn", [](auto& p) { p.lease_warn = 7min; }},
+      {"lease_timeout", [](auto& p) { p.lease_timeout = 7min; }},
+      {"fail_fast", [](auto& p) { p.fail_fast = false; }},
+  };
+  start();
+  const pool::PoolPolicy original = policy();
+  for (const auto& setting : config::pool_settings()) {
+    if (setting.name == "protocol") continue;  // it has one value yet
+    ASSERT_TRUE(changes.contains(std::string(setting.name))) << setting.name;
+    policy() = original;
+    ASSERT_TRUE(broker_->reload(settings_).ok());
+    changes.at(std::string(setting.name))(policy());
+    ASSERT_NE(policy(), original) << setting.name;
+    const auto done = broker_->reload(settings_);
+    if (setting.name == "sandbox" && !done.ok()) continue;  // no pins here
+    ASSERT_TRUE(done.ok()) << setting.name;
+    EXPECT_EQ(done->changed, std::vector<std::string>{"up"}) << setting.name;
+    EXPECT_EQ(!done->renewed.empty(), setting.effect == config::Effect::renew) << setting.name;
+    EXPECT_EQ(pool().policy(), policy()) << setting.name;
+  }
+}
+
+TEST_F(BrokerTest, AReloadTellsWhichSettingsOfTheDaemonWaitForARestart) {
+  start();
+  const config::DaemonSettings before = settings_.daemon;
+  settings_.daemon.lease_socket = folder_ + "/other.sock";
+  settings_.daemon.lease_socket_mode = 0600;
+  settings_.daemon.fd_reserve = 65;
+  settings_.daemon.total_max_idle = 7;
+  settings_.daemon.max_sessions = 7;
+  settings_.daemon.max_sessions_per_user = 7;
+  settings_.daemon.drain_timeout = 7s;
+  settings_.daemon.log_level = "warn";
+  const auto done = broker_->reload(settings_);
+  ASSERT_TRUE(done.ok());
+  std::vector<std::string> expected;
+  for (const auto& setting : config::daemon_settings()) {
+    ASSERT_NE(setting.kind.write(before), setting.kind.write(settings_.daemon)) << setting.name;
+    if (setting.effect == config::Effect::restart) expected.emplace_back(setting.name);
+    EXPECT_EQ(setting.effect == config::Effect::restart,
+              setting.kind.write(broker_->settings()) == setting.kind.write(before))
+        << setting.name;
+  }
+  EXPECT_EQ(done->at_restart, expected);
+}
+
+TEST_F(BrokerTest, AReloadAddsAndRemovesPools) {
+  start();
+  Client client(settings_.daemon.lease_socket);
+  greet(client);
+  const wire::Grant held = lease(client);
+  settings_.pools[0].key = "new";
+  const auto done = broker_->reload(settings_);
+  ASSERT_TRUE(done.ok());
+  EXPECT_EQ(done->added, std::vector<std::string>{"new"});
+  EXPECT_EQ(done->removed, std::vector<std::string>{"up"});
+  client.send(wire::LeaseRequest{++request_, "up", 1, {}, ""});
+  EXPECT_EQ(Code::kNoSuchKey, expect<wire::Refusal>(client).code);
+  client.send(wire::LeaseRequest{++request_, "new", 1, {}, ""});
+  expect<wire::Grant>(client);
+  client.send(wire::Release{held.leases[0].lease_id, Outcome::kReuse, 50});
+  EXPECT_EQ(Code::kOk, expect<wire::Released>(client).code);
+}
+
+TEST_F(BrokerTest, AReloadThatCannotBeKeptChangesNothing) {
+  start();
+  policy().min_idle = 900;
+  policy().max_connections = 1000;
+  EXPECT_EQ(absl::StatusCode::kResourceExhausted, broker_->reload(settings_).status().code());
+  EXPECT_EQ(0, pool().policy().min_idle);
 }
 
 TEST_F(BrokerTest, SlowReaderGetsEveryAnswer) {

@@ -1,0 +1,92 @@
+// What a reload does to a pool (rule 23), and its end.
+#include <utility>
+#include <vector>
+
+#include "pool/pool.h"
+
+namespace berth::pool {
+
+bool Pool::reconfigure(TimePoint now, PoolPolicy policy, Actions& actions) {
+  const bool elsewhere = policy.endpoints != policy_.endpoints || policy.share != policy_.share;
+  policy_ = std::move(policy);
+  note(now, EventKind::reload);
+  if (elsewhere) {
+    ++epoch_;
+    if (collecting_ != nullptr) put_back(now, *collecting_);
+    close_all(now, State::connecting, CloseReason::renewed, actions);
+    close_all(now, State::idle, CloseReason::renewed, actions);
+    set_endpoints();
+    for (Waiter& waiter : waiters_) waiter.owner = owner_for(waiter.session->info);
+  }
+  file_anew();
+  turn_out_the_impossible(now, actions);
+  close_excess(now, actions);
+  settle(now, actions);
+  return elsewhere;
+}
+
+// Deadlines and the reserve depend on settings.
+void Pool::file_anew() {
+  std::vector<Connection*> idle;
+  for (Connection& connection : list(State::idle)) idle.push_back(&connection);
+  for (Connection* connection : idle) leave_state(*connection);
+  for (Connection* connection : idle) enter_state(*connection);
+  for (const State state : {State::connecting, State::resetting}) {
+    for (Connection& c : list(state)) shared_.deadlines.set(c.deadline, due_at(c));
+  }
+  for (Connection& connection : list(State::leased)) {
+    if (Lease* lease = shared_.leases.find(connection.lease)) watch_lease(*lease);
+  }
+}
+
+void Pool::turn_out_the_impossible(TimePoint now, Actions& actions) {
+  if (policy_.max_connections == kUnlimited) return;
+  for (Waiter* waiter = waiters_.front(); waiter != nullptr;) {
+    Waiter* const next = WaiterQueue::next(*waiter);
+    if (waiter->count > static_cast<uint32_t>(policy_.max_connections)) {
+      turn_out(now, *waiter, {Code::kInvalid, too_many_text(waiter->count), {}, {}}, actions);
+    }
+    waiter = next;
+  }
+}
+
+// What a batch has collected is put back first: it is idle as well.
+void Pool::close_excess(TimePoint now, Actions& actions) {
+  if (!beyond_max()) return;
+  if (collecting_ != nullptr) put_back(now, *collecting_);
+  const auto most = static_cast<size_t>(policy_.max_connections);
+  for (size_t left = total_ - count(State::closing); left > most; --left) {
+    Connection* surplus = list(State::idle).front();
+    if (surplus == nullptr) surplus = list(State::connecting).back();
+    if (surplus == nullptr) return;  // the rest goes when it comes back
+    close(now, *surplus, CloseReason::overflow, actions);
+  }
+}
+
+void Pool::turn_out(TimePoint now, Waiter& waiter, Refusal refusal, Actions& actions) {
+  turn_away(now, waiter.session->id, waiter.ticket.request_id, std::move(refusal), actions);
+  dequeue(now, waiter);
+}
+
+void Pool::remove(TimePoint now, Actions& actions) {
+  note(now, EventKind::remove);
+  end(now, CloseReason::removed, Code::kNoSuchKey, actions);
+}
+
+void Pool::stop(TimePoint now, Actions& actions) {
+  end(now, CloseReason::shutdown, Code::kShuttingDown, actions);
+}
+
+void Pool::end(TimePoint now, CloseReason reason, Code code, Actions& actions) {
+  ending_ = reason;
+  refuse_all(now, code, actions);
+  close_all(now, State::connecting, reason, actions);
+  close_all(now, State::idle, reason, actions);
+  settle(now, actions);
+}
+
+std::string Pool::gone_text() const {
+  return "\"" + policy_.key + "\" has left the configuration";
+}
+
+}  // namespace berth::pool
