@@ -54,16 +54,16 @@ bool Depot::forget_empty(TimePoint now) {
 
 bool Depot::reconfigure_pool(TimePoint now, PoolId id, PoolPolicy policy, Actions& actions) {
   Pool& pool = *pools_[id];
-  const bool renewed = pool.reconfigure(now, std::move(policy), actions);
   std::vector<std::pair<Waiter*, Refusal>> strangers;
   for (Waiter& waiter : pool.waiters()) {
-    if (auto refusal = refusal_of_access(*waiter.session, pool)) {
+    if (auto refusal = refusal_of_access(*waiter.session, policy)) {
       strangers.emplace_back(&waiter, std::move(*refusal));
     }
   }
-  for (auto& [waiter, refusal] : strangers)
+  for (auto& [waiter, refusal] : strangers) {
     pool.turn_out(now, *waiter, std::move(refusal), actions);
-  pool.wake(now, actions);
+  }
+  const bool renewed = pool.reconfigure(now, std::move(policy), actions);
   settle(now, actions);
   return renewed;
 }
@@ -99,7 +99,8 @@ std::vector<std::string_view> Depot::keys(SessionId id) const {
   const Session& session = sessions_[id];
   std::vector<std::string_view> keys;
   for_each_pool([&](const Pool& pool) {
-    if (!pool.removed() && !refusal_of_access(session, pool)) keys.push_back(pool.policy().key);
+    if (!pool.removed() && !refusal_of_access(session, pool.policy()))
+      keys.push_back(pool.policy().key);
   });
   std::sort(keys.begin(), keys.end());
   return keys;
@@ -132,8 +133,8 @@ void Depot::end_session(TimePoint now, SessionId id, Actions& actions) {
 }
 
 // Rule A, and what a session may hold in all.
-std::optional<Refusal> Depot::refusal_of_access(const Session& session, const Pool& pool) const {
-  const PoolPolicy& policy = pool.policy();
+std::optional<Refusal> Depot::refusal_of_access(const Session& session,
+                                                const PoolPolicy& policy) const {
   const auto& uids = policy.allow_uids;
   if (std::find(uids.begin(), uids.end(), session.info.uid) == uids.end()) {
     return Refusal{
@@ -155,7 +156,7 @@ void Depot::request(TimePoint now, SessionId id, PoolId pool_id, const Request& 
   if (found == nullptr) return;
   Session& session = *found;
   Pool& pool = *pools_[pool_id];
-  std::optional<Refusal> refusal = refusal_of_access(session, pool);
+  std::optional<Refusal> refusal = refusal_of_access(session, pool.policy());
   if (!refusal && session.leases.size() + request.count > kMaxLeasesPerSession) {
     refusal = Refusal{Code::kQueueFull,
                       "a session holds at most " + std::to_string(kMaxLeasesPerSession) + " leases",

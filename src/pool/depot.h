@@ -134,7 +134,7 @@ class Depot {
   }
 
  private:
-  std::optional<Refusal> refusal_of_access(const Session& session, const Pool& pool) const;
+  std::optional<Refusal> refusal_of_access(const Session& session, const PoolPolicy& policy) const;
   Pool& pool_of(const Connection& connection) { return *pools_[connection.pool]; }
   Waiter* waiting(SessionId session, uint64_t request_id) const;
   // After each event: slots to those who wait for them, evictions, total_max_idle.

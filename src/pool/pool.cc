@@ -153,7 +153,7 @@ std::optional<CloseReason> Pool::unfit(TimePoint now, const Connection& connecti
   if (connection.epoch != epoch_) return CloseReason::renewed;
   if (now >= connection.expires_at) return CloseReason::age;
   if (beyond_max()) return CloseReason::overflow;
-  if (policy_.max_uses != 0 && connection.uses >= policy_.max_uses) return CloseReason::uses;
+  if (used_up(connection)) return CloseReason::uses;
   return std::nullopt;
 }
 

@@ -176,6 +176,9 @@ class Pool {
   void close(TimePoint now, Connection& connection, CloseReason reason, Actions& actions);
   void forget(Connection& connection);
   void note_failure(TimePoint now, const Connection& connection, std::string_view error);
+  bool used_up(const Connection& connection) const {
+    return policy_.max_uses != 0 && connection.uses >= policy_.max_uses;
+  }
   std::optional<CloseReason> unfit(TimePoint now, const Connection& connection) const;
   void take_in(TimePoint now, Connection& connection, Actions& actions);
   void close_all(TimePoint now, State state, CloseReason reason, Actions& actions);
@@ -205,6 +208,7 @@ class Pool {
   std::string gone_text() const;
   std::string too_many_text(uint32_t count) const;
   void end(TimePoint now, CloseReason reason, Code code, Actions& actions);
+  void close_used_up(TimePoint now, Actions& actions);
   void file_anew();
   void turn_out_the_impossible(TimePoint now, Actions& actions);
   void close_excess(TimePoint now, Actions& actions);

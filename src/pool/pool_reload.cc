@@ -10,19 +10,28 @@ bool Pool::reconfigure(TimePoint now, PoolPolicy policy, Actions& actions) {
   const bool elsewhere = policy.endpoints != policy_.endpoints || policy.share != policy_.share;
   policy_ = std::move(policy);
   note(now, EventKind::reload);
+  if (collecting_ != nullptr) put_back(now, *collecting_);
   if (elsewhere) {
     ++epoch_;
-    if (collecting_ != nullptr) put_back(now, *collecting_);
     close_all(now, State::connecting, CloseReason::renewed, actions);
     close_all(now, State::idle, CloseReason::renewed, actions);
     set_endpoints();
     for (Waiter& waiter : waiters_) waiter.owner = owner_for(waiter.session->info);
   }
+  close_used_up(now, actions);
   file_anew();
   turn_out_the_impossible(now, actions);
   close_excess(now, actions);
   settle(now, actions);
   return elsewhere;
+}
+
+void Pool::close_used_up(TimePoint now, Actions& actions) {
+  for (Connection* c = list(State::idle).front(); c != nullptr;) {
+    Connection* const next = StateList::next(*c);
+    if (used_up(*c)) close(now, *c, CloseReason::uses, actions);
+    c = next;
+  }
 }
 
 // Deadlines and the reserve depend on settings.
@@ -50,10 +59,8 @@ void Pool::turn_out_the_impossible(TimePoint now, Actions& actions) {
   }
 }
 
-// What a batch has collected is put back first: it is idle as well.
 void Pool::close_excess(TimePoint now, Actions& actions) {
   if (!beyond_max()) return;
-  if (collecting_ != nullptr) put_back(now, *collecting_);
   const auto most = static_cast<size_t>(policy_.max_connections);
   for (size_t left = total_ - count(State::closing); left > most; --left) {
     Connection* surplus = list(State::idle).front();

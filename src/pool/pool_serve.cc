@@ -200,7 +200,7 @@ bool Pool::at_max() const {
 
 bool Pool::beyond_max() const {
   return policy_.max_connections != kUnlimited &&
-         total_ > static_cast<size_t>(policy_.max_connections);
+         total_ - count(State::closing) > static_cast<size_t>(policy_.max_connections);
 }
 
 void Pool::want_slot(uint64_t arrival) {

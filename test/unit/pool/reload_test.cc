@@ -71,6 +71,20 @@ TEST_F(Reload, ALowerMaxConnectionsClosesIdleOnesNowAndLeasedOnesAtRelease) {
   EXPECT_EQ(lease_of(waiting).connection, two.connection);
 }
 
+TEST_F(Reload, ALowerMaxUsesClosesWhatIsUsedUp) {
+  const PoolId pool = add(policy());
+  const SessionId alice = session();
+  ConnectionId twice;
+  for (int i = 0; i < 2; ++i) twice = leave_idle(alice, pool);
+  PoolPolicy p = policy();
+  p.max_uses = 3;
+  reload(pool, p);
+  EXPECT_EQ(state(twice), State::idle);
+  p.max_uses = 2;
+  reload(pool, p);
+  EXPECT_TRUE(closed(twice, CloseReason::uses));
+}
+
 TEST_F(Reload, ABatchThatCanNeverBeHadAnyMoreIsRefused) {
   PoolPolicy p = policy();
   p.max_connections = 5;
