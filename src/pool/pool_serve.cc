@@ -149,8 +149,7 @@ void Pool::limit_idle(TimePoint now, Actions& actions) {
 
 // min_idle (rule 7), after everybody who waits; never at the cost of another pool.
 void Pool::refill(TimePoint now, size_t spare_dials, Actions& actions) {
-  if (policy_.min_idle == 0) return;
-  shared_.hungry.erase(id_);
+  if (!shared_.hungry.empty()) shared_.hungry.erase(id_);
   if (ending_ || intake_ == Intake::disabled) return;
   const auto wanted = static_cast<size_t>(policy_.min_idle);
   for (size_t ready = idle_.kept() + spare_dials; ready < wanted; ++ready) {

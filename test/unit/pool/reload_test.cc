@@ -141,6 +141,20 @@ TEST_F(Reload, TheReserveFollowsMinIdle) {
   EXPECT_EQ(depot->pool(pool).kept(), 2u);
 }
 
+// It would be woken for ever.
+TEST_F(Reload, APoolWithoutAReserveDoesNotHungerForSlots) {
+  start({1, kUnlimited, 1});
+  const SessionId alice = session();
+  const Granted held = take(alice, add(policy("other")));
+  PoolPolicy p = policy();
+  p.min_idle = 1;
+  const PoolId pool = add(p);
+  p.min_idle = 0;
+  reload(pool, p);
+  release(alice, held.lease, Condition::discarded);
+  EXPECT_EQ(depot->budget().free(), 1u);
+}
+
 TEST_F(Reload, ANewMaxLifetimeIsForNewConnections) {
   const PoolId pool = add(policy());
   const ConnectionId old = leave_idle(session(), pool);
