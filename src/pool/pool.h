@@ -191,7 +191,7 @@ class Pool {
   void serve_one(TimePoint now, Waiter& waiter, Pass& pass, Actions& actions);
   void collect_idle(TimePoint now, Waiter& waiter, const Entitled& earlier, Actions& actions);
   void find_capacity(TimePoint now, Waiter& waiter, Pass& pass, Actions& actions);
-  bool make_place(TimePoint now, Pass& pass, Actions& actions);
+  bool make_place(TimePoint now, const Waiter& waiter, Pass& pass, Actions& actions);
   void limit_idle(TimePoint now, Actions& actions);
   void refill(TimePoint now, size_t spare_dials, Actions& actions);
   void start_dial(TimePoint now, Actions& actions);

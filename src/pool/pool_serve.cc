@@ -92,7 +92,7 @@ void Pool::find_capacity(TimePoint now, Waiter& waiter, Pass& pass, Actions& act
     }
     if (at_max()) {
       // A probe needs one place; what is warm is not given up for dials that must wait for it.
-      pass.may_dial = make_place(now, pass, actions) && !probing(now);
+      pass.may_dial = make_place(now, waiter, pass, actions) && !probing(now);
       if (!pass.may_dial) return;
       continue;
     }
@@ -105,14 +105,21 @@ void Pool::find_capacity(TimePoint now, Waiter& waiter, Pass& pass, Actions& act
   }
 }
 
-// E: a place under max_connections, from an idle connection that may not go to the waiter.
-bool Pool::make_place(TimePoint now, Pass& pass, Actions& actions) {
+// E: a place under max_connections, from an idle connection that may not go to the waiter, or from
+// one that a later batch has collected.
+bool Pool::make_place(TimePoint now, const Waiter& waiter, Pass& pass, Actions& actions) {
   if (pass.closes_left > 0) {
     --pass.closes_left;
     return true;
   }
+  if (!pass.earlier.empty()) return false;
   Connection* oldest = list(State::idle).front();
-  if (oldest == nullptr || !pass.earlier.empty()) return false;
+  const bool later = collecting_ != nullptr && collecting_->ticket.arrival > waiter.ticket.arrival;
+  if (oldest == nullptr && later) {
+    oldest = collecting_->collected.front();
+    uncollect(*oldest, *collecting_);
+  }
+  if (oldest == nullptr) return false;
   close(now, *oldest, CloseReason::evicted, actions);
   return true;
 }

@@ -115,7 +115,8 @@ void Driver::judge_idlest(const ConnectionModel& c, CloseReason reason) const {
   const PoolModel& pool = model_.pools[c.pool];
   const bool by_own_pool =
       reason == CloseReason::evicted
-          ? pool.connections == static_cast<size_t>(std::max(0, pool.policy.max_connections))
+          ? pool.connections >= static_cast<size_t>(std::max(0, pool.policy.max_connections)) &&
+                pool.policy.max_connections != pool::kUnlimited
           : pool.policy.max_idle != pool::kUnlimited;
   const bool for_slots = model_.first_for_slot != 0 || !depot_.shared().slots.empty();
   for (const auto& [id, other] : model_.connections) {
