@@ -49,7 +49,6 @@ struct PoolModel {
   pool::Intake intake = pool::Intake::open;
   uint64_t intake_event = 0;  // when it became so
   uint64_t evict_event = 0;   // the administrator's last eviction
-  uint64_t reload_event = 0;  // its settings changed
 
   // When the longest backoff after these failures is over: 100 ms × 1.6 each, ± 20 %, 10 s at most.
   TimePoint surely_ready_at() const {
@@ -83,8 +82,7 @@ struct ConnectionModel {
   uint64_t epoch = 0;
   TimePoint dialed_at{};
   TimePoint up_at{};
-  Duration lifetime{};  // max_lifetime when it was dialled
-  TimePoint since{};    // in this stage
+  TimePoint since{};  // in this stage
   TimePoint idle_since{};
   // As the depot had it after the last event.
   bool was_idle = false;

@@ -78,7 +78,7 @@ void Player::step() {
 }
 
 void Player::sometimes() {
-  switch (model_.random.below(11)) {
+  switch (model_.random.below(10)) {
     case 0: return open_session();
     case 1: return end_session();
     case 2: return cancel();
@@ -103,7 +103,6 @@ void Player::seldom() {
     case 6: return evict();
     case 7: return expire();
     case 8: return revoke();
-    case 9: return reload();
     default: driver_.pass_time(model_.now + model_.up_to(6s), model_.chance(70));
   }
 }
@@ -294,41 +293,6 @@ void Player::renew() {
     const auto renewed = driver_.depot().renew(model_.now, pool.id, actions);
     expect(renewed.closed == ready, "renew says how many it closed", renewed.closed);
     expect(renewed.marked == out, "renew says how many it marked", renewed.marked);
-  });
-}
-
-// Other limits and times; now and then other servers.
-void Player::reload() {
-  const size_t index = any_pool();
-  PoolModel& pool = model_.pools[index];
-  pool::PoolPolicy policy = draw_policy(model_.random, index);
-  policy.key = pool.policy.key;
-  policy.share = pool.policy.share;
-  if (pool.dynamic) policy.min_idle = 0;
-  // What all pools keep together stays within the budget.
-  policy.min_idle = std::min(policy.min_idle, pool.policy.min_idle);
-  policy.max_idle = pool::kUnlimited;
-  policy.endpoints[0].port = static_cast<uint16_t>(6379 + model_.random.below(2));
-  const bool elsewhere = policy.endpoints != pool.policy.endpoints;
-  if (elsewhere) {
-    ++pool.epoch;
-    pool.failures = 0;
-    pool.failed_rounds = 0;
-  }
-  for (auto& [key, ask] : model_.asks) {
-    if (ask.pool != index) continue;
-    const SessionModel* session = model_.session(key.session);
-    const auto& uids = policy.allow_uids;
-    ask.permitted = std::find(uids.begin(), uids.end(), session->info.uid) != uids.end();
-  }
-  pool.policy = policy;
-  pool.reload_event = model_.event + 1;
-  model_.trace.add(model_.now, "reload pool %llu, other servers %llu, max_connections %llu", index,
-                   elsewhere, static_cast<uint64_t>(policy.max_connections));
-  event([&](Actions& actions) {
-    const bool renewed =
-        driver_.depot().reconfigure_pool(model_.now, pool.id, std::move(policy), actions);
-    expect(renewed == elsewhere, "other servers renew a pool", index);
   });
 }
 

@@ -41,7 +41,6 @@ class Player {
   void lose_one();
   // The administrator and the rest of the daemon.
   void renew();
-  void reload();
   void set_intake();
   void open_or_close(size_t index, pool::Intake intake);
   void evict();
