@@ -1,6 +1,7 @@
 // berth exec: CMD with a leased connection.
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -32,6 +33,13 @@ bool is(const char* word, const char* name) {
   return std::strcmp(word, name) == 0;
 }
 
+// Descriptors beyond it cannot be made. Below INT_MAX.
+int highest_fd() {
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  return static_cast<int>(std::clamp<rlim_t>(limit.rlim_cur, 1, INT_MAX)) - 1;
+}
+
 // An exit code if the option is wrong.
 std::optional<int> take_option(const Command& self, const char* option, Words& words,
                                ExecOptions& out) {
@@ -40,9 +48,12 @@ std::optional<int> take_option(const Command& self, const char* option, Words& w
   }
   if (is(option, "--fd")) {
     const char* value = words.value();
-    const auto number = value != nullptr ? parse_number(value, 0, INT_MAX) : std::nullopt;
+    const int highest = highest_fd();
+    const auto number = value != nullptr ? parse_number(value, 0, highest) : std::nullopt;
     if (!number || *number == STDERR_FILENO) {
-      return usage_error(self, "--fd needs the number of a descriptor other than 2");
+      const std::string given = value != nullptr ? ", not \"" + std::string(value) + '"' : "";
+      return usage_error(self, "--fd needs a number from 0 to %d (ulimit -n is %d) other than 2%s",
+                         highest, highest + 1, given.c_str());
     }
     out.fd = *number;
     return std::nullopt;
@@ -118,8 +129,7 @@ int become(int fd, const ExecOptions& options) {
 // A copy of the session that CMD inherits, out of the way of the connection's number.
 int keep_session_open(berth_session* session, const ExecOptions& options) {
   constexpr int kOutOfTheWay = 10;  // shells let users redirect 0 to 9
-  const int lowest =
-      options.fd >= kOutOfTheWay && options.fd < INT_MAX ? options.fd + 1 : kOutOfTheWay;
+  const int lowest = std::max(options.fd + 1, kOutOfTheWay);
   const int fd = berth_session_fd(session);
   if (::fcntl(fd, F_DUPFD, lowest) >= 0) return 0;
   // --fd is near the limit: any number below it will do.

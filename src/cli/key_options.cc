@@ -17,8 +17,13 @@ bool take_timeout(const Command& self, Words& words, int64_t& timeout_ms) {
 
 std::optional<int> parse_key_options(const Command& self, Globals& globals, Words& words,
                                      KeyOptions& out) {
+  bool options = true;
   while (words.more()) {
-    const char* option = words.option();
+    if (options && words.end_of_options()) {
+      options = false;
+      continue;
+    }
+    const char* option = options ? words.option() : nullptr;
     if (option == nullptr) {
       if (out.key != nullptr) return usage_error(self, "unexpected argument %s", words.next());
       out.key = words.next();

@@ -14,6 +14,7 @@ import subprocess
 import berth
 from berth import _frames as frames
 from processes import DEADLINE_S, Program, wait_until
+from servers import need
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("BERTH_BUILD", TOP / "build"))
@@ -28,13 +29,17 @@ class Berthd:
     pools     {"name": {"setting": value}}
     fd_limit  its RLIMIT_NOFILE
     within    words of a command that starts it, such as setpriv
+    uid       an unprivileged user whose process and folder it is; only root may ask for that
     """
 
-    def __init__(self, folder, pools, fd_limit=None, user=True, environment=None, within=(), **settings):
+    def __init__(self, folder, pools, fd_limit=None, user=True, environment=None, within=(), uid=None, **settings):
         self.folder = pathlib.Path(folder)
+        if uid is not None:
+            os.chown(self.folder, uid, uid)
+            within = [*need("setpriv"), f"--reuid={uid}", f"--regid={uid}", "--clear-groups", *within]
         self.path = str(self.folder / "lease.sock")
         self.config = self.folder / "berthd.toml"
-        self.config.write_text(toml({"daemon": {"drain_timeout": "1s", **settings}}, pools))
+        self.config.write_text(self._text(pools, settings))
         limit = ["prlimit", f"--nofile={fd_limit}"] if fd_limit else []
         self._command = [*within, *limit, BERTHD, *(["--user"] if user else []), "--runtime-dir", folder,
                          "--config", self.config]
@@ -56,6 +61,21 @@ class Berthd:
             self.kill()
             raise
         self.fds_at_start = len(self.fds())
+
+    @staticmethod
+    def _text(pools, settings):
+        return toml({"daemon": {"drain_timeout": "1s", **settings}}, pools)
+
+    def reload(self, pools, **settings):
+        """Has it take over another configuration, given as at its start."""
+        self.hang_up(self._text(pools, settings), "reloaded:")
+
+    def hang_up(self, text, outcome):
+        """Has it read another configuration; waits until the log tells of the outcome."""
+        told = self.log().count(outcome)
+        self.config.write_text(text)
+        self.signal(signal.SIGHUP)
+        wait_until(lambda: self.log().count(outcome) > told, f"the log says {outcome!r}")
 
     # --- its clients ---
 

@@ -1,6 +1,7 @@
 """The berth command: programs and scripts that know nothing of leases get one."""
 
 import os
+import resource
 import signal
 import subprocess
 
@@ -37,6 +38,30 @@ def test_a_program_finds_its_connection_at_descriptor_3(daemon):
 def test_a_program_may_want_another_number(daemon):
     done = daemon.berth("exec", "--fd", "7", "echo", "--", "sh", "-c", "FD=7; " + PING)
     assert done.stdout == "1 hello\n"
+
+
+@pytest.mark.parametrize("number", ["-1", "-0x3", "", "x", "3x", "2", "64", "65", "2147483648", "99999999999999999999"])
+def test_a_number_that_cannot_be_is_refused_before_anything_is_leased(daemon, upstream, number):
+    for options in [], ["--return"]:
+        done = daemon.berth("exec", "echo", *options, "--fd", number, "--", "true", preexec_fn=few_descriptors)
+        assert done.returncode == 64
+        assert f'0 to 63 (ulimit -n is 64) other than 2, not "{number}"' in done.stderr
+    settle(daemon.session())
+    assert upstream.accepted == 0
+
+
+def few_descriptors():
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+
+
+@pytest.mark.parametrize("number", [0, 1, 3, 4, 9, 10, 62, 63])
+def test_every_number_that_can_be_is_served(daemon, number):
+    """Those among them that berth itself uses until then, and the last one."""
+    script = (f"import socket; s = socket.socket(fileno={number}); s.sendall(b'hello\\n');"
+              "import sys; sys.stderr.write(s.recv(99).decode())")
+    done = daemon.berth("exec", "echo", f"--fd={number}", "--", "/usr/bin/python3", "-c", script,
+                        preexec_fn=few_descriptors)
+    assert (done.stderr, done.returncode) == ("1 hello\n", 0)
 
 
 def test_a_variable_tells_the_number(daemon):
@@ -130,6 +155,12 @@ def test_pipe_connects_standard_input_and_output(daemon):
     assert lease_again(daemon) == 2
 
 
+@pytest.mark.parametrize("words", [["echo", "--"], ["--", "echo"], ["echo", "--timeout", "5s", "--"]])
+def test_pipe_lets_its_options_end_as_exec_does(daemon, words):
+    done = daemon.berth("pipe", *words, input="hello\n")
+    assert (done.stdout, done.stderr, done.returncode) == ("1 hello\n", "", 0)
+
+
 def test_pipe_carries_much_both_ways(daemon):
     lines = [f"{n:060}\n" for n in range(50_000)]
     done = daemon.berth("pipe", "echo", input="".join(lines))
@@ -213,7 +244,7 @@ def test_what_is_not_permitted_is_77(berthd, upstream):
 @pytest.mark.parametrize("words", [
     [], ["exce"], ["exec"], ["exec", "echo"], ["exec", "echo", "--fd"], ["exec", "echo", "--fd", "x", "--", "true"],
     ["exec", "echo", "--fd", "2", "--", "true"], ["exec", "echo", "--env", "A=B", "--", "true"],
-    ["pipe"], ["ping", "a", "b"], ["keys", "a"], ["ping", "--timeout", "5"], ["--no-such-option"]])
+    ["pipe"], ["pipe", "--"], ["pipe", "echo", "--", "x"], ["pipe", "echo", "--", "--timeout", "5s"], ["ping", "a", "b"], ["keys", "a"], ["ping", "--timeout", "5"], ["--no-such-option"]])
 def test_wrong_usage_is_64(daemon, words):
     done = daemon.berth(*words, stdin=subprocess.DEVNULL)
     assert done.returncode == 64

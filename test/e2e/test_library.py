@@ -9,6 +9,7 @@ import pytest
 
 from berthd import BUILD, TOP
 from servers import need
+from upstream import ask
 
 PROGRAMS = pathlib.Path(__file__).with_name("programs")
 FLAGS = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"]
@@ -60,10 +61,13 @@ def compile_with(installed, command, source, *more):
     return program
 
 
+def environment(installed, daemon):
+    return {**daemon.environment(), "LD_LIBRARY_PATH": str(config_of(installed).parent)}
+
+
 def run(program, installed, daemon, *words):
-    libraries = config_of(installed).parent
-    return subprocess.run([program, *words], env={**daemon.environment(), "LD_LIBRARY_PATH": str(libraries)},
-                          capture_output=True, text=True, timeout=20)
+    return subprocess.run([program, *words], env=environment(installed, daemon), capture_output=True, text=True,
+                          timeout=20)
 
 
 def pool(upstream):
@@ -82,6 +86,35 @@ def test_a_c_program_has_the_error_in_words(installed, berthd, upstream):
     done = run(program, installed, berthd(pool(upstream)), "ecko")
     assert done.returncode == 1
     assert 'did you mean "echo"' in done.stderr
+
+
+def test_a_c_program_out_of_descriptors_is_told_leaks_none_and_loses_no_connection(installed, berthd, upstream):
+    """A grant that does not fit goes back untouched: the next one to ask has it."""
+    program = compile_with(installed, ["cc"], PROGRAMS / "crowded.c")
+    daemon = berthd({"echo": {"endpoints": [upstream.url], "max_connections": 40}})
+    crowded = subprocess.Popen([program], env=environment(installed, daemon), stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, text=True)
+    try:
+        one, words, five, three, holds = [crowded.stdout.readline().rstrip("\n") for _ in range(5)]
+        assert one == "one without room: Too many open files, 16 open"
+        assert "too few free descriptors" in words and "ulimit -n" in words
+        assert five == "five with room for three: Too many open files, 13 open"
+        assert three == "three: leased, 16 open"
+        held = int(holds.removeprefix("holds "))
+        dialled = upstream.accepted
+        assert dialled == held + 2  # a batch of five, where three of the held ones had gone back
+        assert upstream.open == list(range(1, dialled + 1))
+        with daemon.session().lease_many("echo", dialled - held, timeout=5) as leases:
+            assert all(lease.reused for lease in leases)
+            assert len({ask(lease.sock) for lease in leases}) == dialled - held
+        crowded.communicate(timeout=20)
+        assert crowded.returncode == 0
+        with daemon.session().lease_many("echo", dialled, timeout=5) as leases:
+            assert sorted(ask(lease.sock) for lease in leases) == upstream.open
+        assert upstream.accepted == dialled
+    finally:
+        crowded.kill()
+        crowded.communicate()
 
 
 @pytest.mark.parametrize("standard", ["c++17", "c++20"])

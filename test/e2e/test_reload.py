@@ -5,7 +5,6 @@ import signal
 import berth
 import pytest
 from berth import _frames as frames
-from berthd import toml
 from processes import wait_until
 from upstream import ask
 
@@ -14,23 +13,11 @@ def pool(upstream, **settings):
     return {"endpoints": [upstream.url], **settings}
 
 
-def hang_up(daemon, text, outcome):
-    """Writes the configuration and has it read; waits until the log tells of the outcome."""
-    told = daemon.log().count(outcome)
-    daemon.config.write_text(text)
-    daemon.signal(signal.SIGHUP)
-    wait_until(lambda: daemon.log().count(outcome) > told, f"the log says {outcome!r}")
-
-
-def reload(daemon, pools, **settings):
-    hang_up(daemon, toml({"daemon": {"drain_timeout": "1s", **settings}}, pools), "reloaded:")
-
-
 def test_a_new_pool_can_be_leased_at_once_and_a_removed_one_drains(berthd, upstream):
     daemon = berthd({"old": pool(upstream)})
     session = daemon.session()
     lease = session.lease("old")
-    reload(daemon, {"new": pool(upstream)})
+    daemon.reload({"new": pool(upstream)})
     assert "reload: new pools: new" in daemon.log()
     assert "reload: removed pools: old" in daemon.log()
     assert ask(session.lease("new").sock) > 0
@@ -38,7 +25,7 @@ def test_a_new_pool_can_be_leased_at_once_and_a_removed_one_drains(berthd, upstr
         session.lease("old")
     assert ask(lease.sock) > 0  # it works on
     lease.release()
-    reload(daemon, {"old": pool(upstream)})
+    daemon.reload({"old": pool(upstream)})
     with session.lease("old") as again:
         assert not again.reused  # what was dialled for the removed pool is gone
 
@@ -49,7 +36,7 @@ def test_a_request_that_waits_meets_the_new_limits(berthd, upstream):
     holder.lease("echo")
     waiting = raw.request("echo", timeout_ms=20_000)
     raw.sync()
-    reload(daemon, {"echo": pool(upstream, max_connections=2)})
+    daemon.reload({"echo": pool(upstream, max_connections=2)})
     assert raw.expect(frames.Grant).request_id == waiting
 
 
@@ -62,7 +49,7 @@ def test_a_bad_file_changes_nothing_and_is_told_with_its_line(berthd, upstream, 
     session = daemon.session()
     with session.lease("echo") as lease:
         ask(lease.sock)
-    hang_up(daemon, text, "nothing has changed")
+    daemon.hang_up(text, "nothing has changed")
     assert words in daemon.log()
     with session.lease("echo") as lease:
         assert lease.reused
@@ -71,7 +58,7 @@ def test_a_bad_file_changes_nothing_and_is_told_with_its_line(berthd, upstream, 
 
 def test_the_log_level_changes_and_what_needs_a_restart_is_named(berthd, upstream):
     daemon = berthd({"echo": pool(upstream)})
-    reload(daemon, {"echo": pool(upstream)}, fd_reserve=65, log_level="debug")
+    daemon.reload({"echo": pool(upstream)}, fd_reserve=65, log_level="debug")
     assert "reload: without effect until a restart: fd_reserve" in daemon.log()
     daemon.session().close()
     wait_until(lambda: "says hello" in daemon.log(), "the log tells more")

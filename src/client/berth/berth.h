@@ -16,7 +16,8 @@
  *     berth_session_close(session);
  *
  * Errors.   Functions that return int or ssize_t return a negative errno value when they fail, and
- *           berth_error() says why in words. No function sets errno on purpose.
+ *           berth_error() says why in words. No function sets errno on purpose. Where an argument
+ *           is NULL that must not be, -EINVAL is all that happens: nothing is written.
  *
  *             -EINVAL           an argument is wrong (INVALID)
  *             -EPROTONOSUPPORT  berthd and this library speak no common version
@@ -39,13 +40,17 @@
  *             -EPROTO           what berthd sent makes no sense; ends the session
  *             -ENOMEM           out of memory
  *
+ * The end.  Once a session has ended, what leases, releases, lists or submits on it returns the
+ *           end's error: -ECONNRESET, or -EPROTO or -ENOMEM. Leases are still to be released, which
+ *           closes their descriptors, and the session is still to be closed.
  * Threads.  All functions may be called by any thread, and many threads may share a session, but
  *           berth_session_close() must be a session's last call. A thread that waits for a lease
  *           never blocks one that releases.
  * Signals.  Waiting calls go on after a signal handler returns. SIGPIPE is never raised.
- * Fork.     A session belongs to the process that opened it. In a child all calls are refused with
- *           -EPERM, but for berth_session_close(), which frees the child's copy and leaves the
- *           parent's session alone. Leased descriptors pass to children as any other does.
+ * Fork.     A session belongs to the process that opened it. In a child its calls are refused with
+ *           -EPERM, but for berth_session_close(), which closes the child's copy of the socket and
+ *           nothing else; it frees no memory, which another thread may have been changing at the
+ *           fork. Leased descriptors pass to children as any other does.
  * Fibres and event loops: see "Without waiting" below.
  */
 #ifndef BERTH_BERTH_H
@@ -130,22 +135,26 @@ BERTH_API uint64_t berth_session_id(const berth_session* session);
 
 /* ---- leases, waiting ---- */
 
-/* Leases one connection of `key`. `options` may be NULL. On failure out->fd is -1, out->id 0. */
+/* Leases one connection of `key`. `options` may be NULL. On failure out->fd is -1 and out->id 0,
+ * unless an argument was NULL. */
 BERTH_API int berth_lease(berth_session* session, const char* key, const berth_options* options,
                           berth_grant* out);
 
-/* Leases n connections of `key` (1 to BERTH_MAX_COUNT), all or none, into out[0] to out[n-1]. */
+/* Leases n connections of `key` (1 to BERTH_MAX_COUNT), all or none, into out[0] to out[n-1]; on
+ * failure each is as berth_lease() leaves it. */
 BERTH_API int berth_lease_many(berth_session* session, const char* key, unsigned n,
                                const berth_options* options, berth_grant out[]);
 
 /* Gives a lease back: closes grant->fd, then tells berthd without waiting for an answer, and sets
  * fd to -1 and id to 0. Stop asynchronous I/O on the descriptor and take it out of epoll sets
- * before; close duplicates of it yourself. May wait while berthd is behind in reading.
+ * before; close duplicates of it yourself. May wait while berthd is behind in reading. If berthd is
+ * gone it reads what came before that, without waiting, to tell why.
  *   -EINVAL      the grant holds no lease (released already through this struct); nothing done
  *   -ESTALE      this session holds no such lease (released through a copy); nothing done, not
  *                even a close
  *   -EOWNERDEAD  berthd had taken the lease away; the descriptor is closed
- *   -ECONNRESET  the session has ended, and the lease with it; the descriptor is closed */
+ *   -ECONNRESET  the session has ended, and the lease with it (or -EPROTO or -ENOMEM, see "The
+ *                end" above); the descriptor is closed */
 BERTH_API int berth_release(berth_session* session, berth_grant* grant, berth_outcome outcome);
 
 /* Calls each(key, arg) for every key that this session may lease, sorted, asking berthd for a page
@@ -159,11 +168,11 @@ BERTH_API int berth_keys(berth_session* session, int (*each)(const char* key, vo
  * Poll berth_session_fd() for POLLIN (level-triggered, or call until 0), then call
  * berth_next_event() until it returns 0. Each submitted request gets exactly one event: GRANTED
  * or REFUSED; each submitted release exactly one RELEASED. When the session ends, those without an
- * event get theirs (REFUSED or RELEASED with -ECONNRESET), then comes one CLOSED.
+ * event get theirs (REFUSED or RELEASED with the end's error), then comes one CLOSED.
  *
  * A waiting call on the same session may read events on its way; they do not show in poll() then,
  * so call berth_next_event() until 0 after each waiting call, or give each form its own session.
- * berth_release() reads nothing and mixes freely. */
+ * berth_release() reads only once berthd is gone, which poll() goes on showing: it mixes freely. */
 
 typedef enum berth_event_kind {
   BERTH_EVENT_GRANTED = 1,  /* request_id, count, grants: the caller owns the descriptors */
@@ -188,8 +197,9 @@ typedef struct berth_event {
 /* The descriptor to poll. Poll it, and do nothing else with it; it closes with the session. */
 BERTH_API int berth_session_fd(const berth_session* session);
 
-/* Sends a request for n connections; *request_id names its event. -EAGAIN: berthd is behind in
- * reading, nothing was sent; try again when the descriptor is writable. */
+/* Sends a request for n connections; *request_id, written on success only, names its event.
+ * -EAGAIN: berthd is behind in reading, nothing was sent; try again when the descriptor is
+ * writable. */
 BERTH_API int berth_submit(berth_session* session, const char* key, unsigned n,
                            const berth_options* options, uint64_t* request_id);
 
@@ -203,8 +213,8 @@ BERTH_API int berth_submit_release(berth_session* session, berth_grant* grant,
  * above. */
 BERTH_API int berth_cancel(berth_session* session, uint64_t request_id);
 
-/* 1: *out is the next event. 0: none now. Negative: the call itself is wrong, or -ECONNRESET after
- * CLOSED. */
+/* 1: *out is the next event. 0: none now. Negative: the call itself is wrong, or the session's end
+ * after CLOSED. *out is written with 1 only. */
 BERTH_API int berth_next_event(berth_session* session, berth_event* out);
 
 /* ---- reading and writing ---- */
@@ -222,11 +232,13 @@ BERTH_API int berth_shutdown_write(int fd);
 
 /* ---- errors and version ---- */
 
-/* This thread's last error in words, without a newline, until its next call of libberth; "" if
- * there was none. */
+/* This thread's last error in words, without a newline; "" if there was none. A success does not
+ * clear it, so look at results first; but the message of an event replaces it. The text lives until
+ * the thread's next call of libberth. */
 BERTH_API const char* berth_error(void);
 
-/* The Code of the same error. For an error that berthd did not send, the Code nearest to it. */
+/* The Code of this thread's last error; an event has its own, and leaves this one alone. For an
+ * error that berthd did not send, the Code nearest to it. */
 BERTH_API berth_code berth_error_code(void);
 
 /* The library's version, "MAJOR.MINOR.PATCH". */

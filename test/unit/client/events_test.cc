@@ -281,6 +281,22 @@ TEST(Events, SubmittingToADaemonThatDoesNotReadSaysTryAgain) {
   loop.expect_none();  // the request that was not sent has no event
 }
 
+TEST(Events, TheWordsOfAnEventTakeTheLastErrorsPlaceButItsCodeDoesNot) {
+  SessionServer server([](Peer& peer) {
+    peer.welcome();
+    peer.refuse(peer.expect<wire::LeaseRequest>().request_id, Code::kTimedOut, "too late");
+    peer.expect_end();
+  });
+  EventLoop loop(server);
+  EXPECT_EQ(berth_submit(loop.session(), "", 1, nullptr, nullptr), -EINVAL);
+  loop.submit("redis");
+  const berth_event refused = loop.next();
+  EXPECT_EQ(refused.code, BERTH_TIMED_OUT);
+  EXPECT_STREQ(refused.message, "too late");
+  EXPECT_STREQ(berth_error(), "too late");
+  EXPECT_EQ(berth_error_code(), BERTH_INVALID);
+}
+
 TEST(Events, AStructOfTheWrongSizeIsRefused) {
   SessionServer server([](Peer& peer) {
     peer.welcome();

@@ -252,6 +252,100 @@ TEST(Session, WrongArgumentsNeverReachTheDaemon) {
   berth_session_close(session);
 }
 
+TEST(Session, ANullArgumentLeavesTheOutputsUntouched) {
+  SessionServer server([](Peer& peer) {
+    peer.welcome();
+    peer.expect_end();
+  });
+  berth_session* session = open_session(server);
+  berth_grant grant{9, 9, 9};
+  uint64_t id = 9;
+  berth_event event{};
+  event.size = sizeof event;
+  event.request_id = 9;
+  EXPECT_EQ(berth_session_open(server.path().c_str(), nullptr), -EINVAL);
+  EXPECT_EQ(berth_lease(session, nullptr, nullptr, &grant), -EINVAL);
+  EXPECT_EQ(berth_lease_many(nullptr, "k", 1, nullptr, &grant), -EINVAL);
+  EXPECT_EQ(berth_release(nullptr, &grant, BERTH_REUSE), -EINVAL);
+  EXPECT_EQ(berth_submit_release(session, &grant, BERTH_REUSE, nullptr), -EINVAL);
+  EXPECT_EQ(berth_submit(session, nullptr, 1, nullptr, &id), -EINVAL);
+  EXPECT_EQ(berth_next_event(nullptr, &event), -EINVAL);
+  EXPECT_TRUE(grant.id == 9 && grant.fd == 9 && grant.reused == 9);
+  EXPECT_EQ(id, 9u);
+  EXPECT_EQ(event.request_id, 9u);
+  EXPECT_EQ(berth_lease(session, "", nullptr, &grant), -EINVAL);  // but any other wrong one
+  EXPECT_TRUE(grant.id == 0 && grant.fd == -1);
+  berth_session_close(session);
+}
+
+TEST(Session, TheLastErrorOutlivesASuccess) {
+  SessionServer server([](Peer& peer) {
+    peer.welcome();
+    peer.refuse(peer.expect<wire::LeaseRequest>().request_id, Code::kQueueFull, "full");
+    const auto ends = peer.grant(peer.expect<wire::LeaseRequest>(), 5);
+    EXPECT_EQ(peer.expect<wire::Release>().lease_id, 5u);
+  });
+  berth_session* session = open_session(server);
+  berth_grant grant;
+  EXPECT_EQ(berth_lease(session, "redis", nullptr, &grant), -EAGAIN);
+  ASSERT_EQ(berth_lease(session, "redis", nullptr, &grant), 0) << berth_error();
+  EXPECT_STREQ(berth_error(), "full");
+  EXPECT_EQ(berth_release(session, &grant, BERTH_REUSE), 0);
+  berth_session_close(session);
+  EXPECT_STREQ(berth_error(), "full");
+  EXPECT_EQ(berth_error_code(), BERTH_QUEUE_FULL);
+}
+
+TEST(Session, AReleaseThatFindsTheDaemonGoneReadsWhy) {
+  SessionServer server([](Peer& peer) {
+    peer.welcome();
+    const auto ends = peer.grant(peer.expect<wire::LeaseRequest>(), 5);
+    peer.send(wire::Goodbye{Code::kShuttingDown, "berthd stops"});
+  });
+  berth_session* session = open_session(server);
+  berth_grant grant;
+  ASSERT_EQ(berth_lease(session, "redis", nullptr, &grant), 0) << berth_error();
+  ASSERT_TRUE(test::wait_for(berth_session_fd(session), POLLHUP));
+  const int fd = grant.fd;
+  EXPECT_EQ(berth_release(session, &grant, BERTH_REUSE), -ECONNRESET);
+  EXPECT_STREQ(berth_error(), "berthd ended the session: berthd stops");
+  EXPECT_EQ(::fcntl(fd, F_GETFD), -1);
+  EXPECT_TRUE(test::wait_for(berth_session_fd(session), POLLIN)) << "and poll(2) shows it still";
+  berth_session_close(session);
+}
+
+TEST(Session, AllLaterCallsReturnWhatEndedIt) {
+  SessionServer server([](Peer& peer) {
+    peer.welcome();
+    const auto ends = peer.grant(peer.expect<wire::LeaseRequest>(), 1);
+    peer.expect<wire::LeaseRequest>();
+    peer.send_bytes("\x7f\x7f");
+    peer.expect_end();
+  });
+  berth_session* session = open_session(server);
+  std::array<berth_grant, 2> held;
+  berth_grant grant;
+  ASSERT_EQ(berth_lease_many(session, "redis", 2, nullptr, held.data()), 0) << berth_error();
+  EXPECT_EQ(berth_lease(session, "redis", nullptr, &grant), -EPROTO);
+  uint64_t id = 0;
+  const auto each = [](const char*, void*) { return 0; };
+  EXPECT_EQ(berth_lease(session, "redis", nullptr, &grant), -EPROTO);
+  EXPECT_EQ(berth_keys(session, each, nullptr), -EPROTO);
+  EXPECT_EQ(berth_submit(session, "redis", 1, nullptr, &id), -EPROTO);
+  EXPECT_EQ(berth_submit_release(session, &held[0], BERTH_REUSE, &id), -EPROTO);
+  EXPECT_EQ(berth_release(session, &held[1], BERTH_REUSE), -EPROTO);
+  EXPECT_TRUE(held[0].fd == -1 && held[1].fd == -1);
+  EXPECT_EQ(id, 0u);
+  EXPECT_EQ(berth_cancel(session, 1), -ESTALE);  // of no request that is under way
+  berth_event event;
+  event.size = sizeof event;
+  EXPECT_EQ(berth_next_event(session, &event), 1);
+  EXPECT_EQ(event.kind, BERTH_EVENT_CLOSED);
+  EXPECT_EQ(event.error, -EPROTO);
+  EXPECT_EQ(berth_next_event(session, &event), -EPROTO);
+  berth_session_close(session);
+}
+
 TEST(Session, NonsenseFromTheDaemonEndsTheSession) {
   int round = 0;
   SessionServer server([&round](Peer& peer) {
@@ -298,8 +392,10 @@ TEST(Session, AChildMayNeitherUseNorEndTheSession) {
                          berth_submit(session, "redis", 1, nullptr, &id) == -EPERM &&
                          berth_next_event(session, &event) == -EPERM &&
                          berth_cancel(session, 1) == -EPERM;
+    const int fd = berth_session_fd(session);
     berth_session_close(session);
-    ::_exit(refused ? 0 : 1);
+    const bool closed = ::fcntl(fd, F_GETFD) < 0 && ::fcntl(grant.fd, F_GETFD) >= 0;
+    ::_exit(refused && closed ? 0 : 1);
   }
   int status = -1;
   ASSERT_EQ(::waitpid(child, &status, 0), child);
