@@ -2,7 +2,7 @@
 
 VERSION := 0.1.0
 
-## make               build berthd, berth and libberth into build/
+## make               build berthd, berth, berthctl and libberth into build/
 ## make check         set-up, all builds, all tests that take minutes; the last line is the sum
 ## make check-all     the same and the long ones
 ## make demo          a first lease, from nothing
@@ -55,6 +55,7 @@ control := $(wildcard src/control/*.cc)
 daemon  := $(wildcard src/daemon/*.cc)
 client  := $(wildcard src/client/*.cc) $(wildcard src/wire/session_*.cc)
 cli     := $(wildcard src/cli/*.cc)
+ctl     := $(wildcard src/ctl/*.cc)
 
 core    := $(base) $(pool) $(channel) $(config) $(wire) $(table) $(loop) $(net) $(observe) $(broker) $(control) \
            $(filter-out src/daemon/main.cc,$(daemon))
@@ -62,8 +63,9 @@ unit    := $(wildcard test/unit/*.cc test/unit/*/*.cc test/support/*.cc)
 sim     := $(wildcard test/sim/*.cc)
 bench   := $(wildcard test/bench/*.cc)
 tools   := $(wildcard test/support/*.c test/support/bin/*.c test/support/bin/*.cc)
-sources := $(sort $(core) $(daemon) $(client) $(cli) $(unit) $(sim) $(bench) $(tools))
-protos  := berth/v1/session
+sources := $(sort $(core) $(daemon) $(client) $(cli) $(ctl) $(unit) $(sim) $(bench) $(tools))
+protos  := berth/v1/session berth/v1/admin
+services := berth/v1/admin
 
 # ---- flags ----
 
@@ -89,7 +91,14 @@ common   := $(CPPFLAGS) $(includes) $(defines) -pthread
 cxx      := $(CCACHE) $(CXX) -std=c++20 $(warnings) $(common) $(BUILD_CFLAGS) $(CXXFLAGS) $(variant)
 cc       := $(CCACHE) $(CC) -std=c11 $(warnings) $(common) $(CFLAGS) $(variant)
 link     := $(CXX) -pthread $(CXXFLAGS) $(variant) $(LDFLAGS) -Wl,--as-needed
+core_libs = -lgrpc++_reflection $(BUILD_LIBS)  # for which there is no pkg-config file
 inputs    = $(filter %.o %.a,$^)
+
+# What protoc makes: headers, and objects. The programs need the administrator's only.
+messages  := $(protos:%=$(BUILD)/gen/%.pb.h) $(services:%=$(BUILD)/gen/%.grpc.pb.h)
+generated := $(messages:.h=.o)
+admin     := $(filter $(BUILD)/gen/berth/v1/admin.%,$(generated))
+versioned := src/daemon/main.cc src/cli/main.cc src/ctl/main.cc src/client/version.cc
 
 # Objects do not depend on where the checkout is, so that ccache serves a fresh clone too.
 export CCACHE_BASEDIR := $(CURDIR)
@@ -110,7 +119,7 @@ quote = '$(subst ','\'',$1)'
 so := libberth.so.$(VERSION)
 soname := libberth.so.$(firstword $(subst ., ,$(VERSION)))
 
-all: $(addprefix $(BUILD)/bin/,berthd berth) $(addprefix $(BUILD)/lib/,libberth.a libberth.so $(soname) $(so) berth.pc)
+all: $(addprefix $(BUILD)/bin/,berthd berth berthctl) $(addprefix $(BUILD)/lib/,libberth.a libberth.so $(soname) $(so) berth.pc)
 tools: $(addprefix $(BUILD)/test/bin/,$(notdir $(basename $(tools))))
 
 $(BUILD)/flags: $(call stamp,$(BUILD)/flags,$(cxx) $(cc) $(link))
@@ -128,25 +137,34 @@ $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 $(BUILD)/gen/%.pb.cc $(BUILD)/gen/%.pb.h: proto/%.proto
 	$(call run,PROTO,$<) protoc -Iproto --cpp_out=$(BUILD)/gen $<
 
+$(BUILD)/gen/%.grpc.pb.cc $(BUILD)/gen/%.grpc.pb.h: proto/%.proto
+	$(call run,GRPC,$<) protoc -Iproto --grpc_out=$(BUILD)/gen \
+	  --plugin=protoc-gen-grpc=$$(command -v grpc_cpp_plugin) $<
+
 $(BUILD)/gen/%.pb.o: $(BUILD)/gen/%.pb.cc $(BUILD)/flags
 	$(call run,CXX,$<) $(cxx) -w -c -o $@ $<
 
+$(generated): $(messages)
+
 $(call objs,$(client)): extra := -fPIC -fvisibility=hidden
-$(call objs,src/daemon/main.cc src/cli/main.cc src/client/version.cc): extra += $(version)
-$(call objs,src/daemon/main.cc src/cli/main.cc src/client/version.cc): $(BUILD)/version
+$(call objs,$(versioned)): extra += $(version)
+$(call objs,$(versioned)): $(BUILD)/version
 $(call objs,$(unit)): extra := $(TEST_CFLAGS)
 # Not left to the .d files: they omit system headers, as which these pass to be exempt from warnings.
-$(call objs,$(unit)): $(protos:%=$(BUILD)/gen/%.pb.h)
+$(call objs,$(unit) $(control) $(daemon) $(ctl)): $(messages)
 
 -include $(patsubst %.o,%.d,$(call objs,$(sources)))
 
 # ---- programs and the library ----
 
-$(BUILD)/bin/berthd: $(call objs,$(core) src/daemon/main.cc)
-	$(call run,LINK) $(link) -o $@ $(inputs) $(BUILD_LIBS)
+$(BUILD)/bin/berthd: $(call objs,$(core) src/daemon/main.cc) $(admin)
+	$(call run,LINK) $(link) -o $@ $(inputs) $(core_libs)
 
 $(BUILD)/bin/berth: $(call objs,$(cli) $(client) src/base/nearest.cc)
 	$(call run,LINK) $(link) $(static_runtime) -o $@ $(inputs)
+
+$(BUILD)/bin/berthctl: $(call objs,$(ctl) src/base/nearest.cc src/base/time.cc) $(admin)
+	$(call run,LINK) $(link) -o $@ $(inputs) $(BUILD_LIBS)
 
 $(BUILD)/lib/libberth.a: $(call objs,$(client))
 	$(call run,AR) rm -f $@ && ar rcs $@ $(inputs)
@@ -168,8 +186,8 @@ $(BUILD)/lib/berth.pc: src/client/berth.pc.in $(BUILD)/version config.mak
 
 # ---- tests ----
 
-$(BUILD)/test/unit: $(call objs,$(core) $(client) $(unit)) $(protos:%=$(BUILD)/gen/%.pb.o)
-	$(call run,LINK) $(link) -o $@ $(inputs) $(BUILD_LIBS) $(TEST_LIBS)
+$(BUILD)/test/unit: $(call objs,$(core) $(client) $(unit)) $(generated)
+	$(call run,LINK) $(link) -o $@ $(inputs) $(core_libs) $(TEST_LIBS)
 
 $(BUILD)/test/sim: $(call objs,$(base) $(pool) $(sim))
 	$(call run,LINK) $(link) -o $@ $(inputs) $(BUILD_LIBS)
@@ -180,8 +198,8 @@ $(BUILD)/test/bin/%: $(BUILD)/obj/test/support/bin/%.o $(BUILD)/lib/libberth.a
 $(BUILD)/test/bin/%: $(BUILD)/obj/test/support/%.o $(BUILD)/lib/libberth.a
 	$(call run,LINK) $(link) -o $@ $(inputs)
 
-$(BUILD)/bench/%: $(BUILD)/obj/test/bench/%.o $(call objs,$(core) $(client))
-	$(call run,LINK) $(link) -o $@ $(inputs) $(BUILD_LIBS)
+$(BUILD)/bench/%: $(BUILD)/obj/test/bench/%.o $(call objs,$(core) $(client)) $(admin)
+	$(call run,LINK) $(link) -o $@ $(inputs) $(core_libs)
 
 # The runner builds the variants it needs with this same Makefile.
 check check-all:
@@ -208,7 +226,7 @@ coverage:
 CLANGXX = $(or $(shell command -v clang++-14),clang++)
 clang = $(CLANGXX) $(if $(filter %.c,$<),-x c -std=c11,-std=c++20) $(warnings) $(common) $(version) \
         $(BUILD_CFLAGS) $(TEST_CFLAGS)
-$(BUILD)/tidy/%: % .clang-tidy $(BUILD)/flags | $(protos:%=$(BUILD)/gen/%.pb.h)
+$(BUILD)/tidy/%: % .clang-tidy $(BUILD)/flags | $(messages)
 	$(call run,TIDY,$<) $(clang) -MMD -MP -MT $@ -MF $@.d -fsyntax-only $< && \
 	  clang-tidy --quiet $< -- $(wordlist 2,99,$(clang)) 2>/dev/null && touch $@
 
@@ -226,7 +244,7 @@ man_dest  = $(DESTDIR)$(mandir)/man$(patsubst .%,%,$(suffix $1))
 
 install: all
 	install -d $(addprefix $(DESTDIR),$(sbindir) $(bindir) $(libdir)/pkgconfig $(includedir)/berth)
-	install -m 755 $(BUILD)/bin/berthd $(DESTDIR)$(sbindir)
+	install -m 755 $(BUILD)/bin/berthd $(BUILD)/bin/berthctl $(DESTDIR)$(sbindir)
 	install -m 755 $(BUILD)/bin/berth $(DESTDIR)$(bindir)
 	install -m 644 $(BUILD)/lib/libberth.a $(BUILD)/lib/$(so) $(DESTDIR)$(libdir)
 	ln -sf $(so) $(DESTDIR)$(libdir)/$(soname)
@@ -236,7 +254,7 @@ install: all
 	$(foreach page,$(manuals),install -D -m 644 -t $(call man_dest,$(page)) $(page) &&) true
 
 uninstall:
-	rm -f $(DESTDIR)$(sbindir)/berthd $(DESTDIR)$(bindir)/berth
+	rm -f $(DESTDIR)$(sbindir)/berthd $(DESTDIR)$(sbindir)/berthctl $(DESTDIR)$(bindir)/berth
 	rm -f $(addprefix $(DESTDIR)$(libdir)/,libberth.a libberth.so $(soname) $(so) pkgconfig/berth.pc)
 	rm -f $(foreach page,$(manuals),$(call man_dest,$(page))/$(notdir $(page)))
 	rm -rf $(DESTDIR)$(includedir)/berth

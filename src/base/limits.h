@@ -37,6 +37,18 @@ inline constexpr size_t kMaxDynamicPools = 1000;
 inline constexpr size_t kMaxMessageBytes = 1024;
 // Keys in one KeyList frame: 64 bytes each and the frame's bound.
 inline constexpr size_t kMaxKeysPerFrame = 512;
+// Connections to the control socket. Few programs administer a daemon; each may make many calls.
+inline constexpr size_t kMaxControlConnections = 256;
+// Of one user: a quarter, so that one program that leaks them keeps nobody else out.
+inline constexpr size_t kMaxControlConnectionsPerUser = 64;
+// Calls on the control socket that wait for the loop, or for their answer to be sent on.
+inline constexpr size_t kMaxControlCalls = 64;
+// One message to the control socket: the longest of them is a key and a few numbers.
+inline constexpr size_t kMaxControlMessageBytes = 64 * 1024;
+// Rows in one answer to the administrator: at 4 KB each, below the 4 MB that gRPC clients accept.
+inline constexpr size_t kMaxRowsPerPage = 1000;
+// Records looked at for one page: what bounds its time on the loop, however few of them match.
+inline constexpr size_t kMaxRecordsPerPage = 16384;
 // Leases named when a refusal explains itself.
 inline constexpr size_t kMaxHoldersShown = 5;
 

@@ -4,6 +4,7 @@
 // generation; a slot that has used all its generations is retired.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -62,6 +63,18 @@ class Slab {
       const Slot& slot = at(i);
       if (slot.live) visit(slot.id, slot.record);
     }
+  }
+
+  // The same for `count` slots from slot `first` on, until a visit answers false: that record was
+  // not taken. Returns the slot to go on with; 0 if there are no more.
+  template <class Visit>
+  uint32_t for_some(uint32_t first, size_t count, Visit&& visit) const {
+    const size_t end = std::min<size_t>(slots_, size_t{first} + count);
+    for (uint32_t i = first; i < end; ++i) {
+      const Slot& slot = at(i);
+      if (slot.live && !visit(slot.id, slot.record)) return i;
+    }
+    return end < slots_ ? static_cast<uint32_t>(end) : 0;
   }
 
  private:

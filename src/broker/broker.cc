@@ -127,6 +127,8 @@ absl::StatusOr<Broker::Reloaded> Broker::reload(const config::Settings& settings
   // What waits for a restart stays what it is.
   next.lease_socket = settings_.lease_socket;
   next.lease_socket_mode = settings_.lease_socket_mode;
+  next.control_socket = settings_.control_socket;
+  next.control_socket_mode = settings_.control_socket_mode;
   next.fd_reserve = settings_.fd_reserve;
   settings_ = std::move(next);
   driver_.set_total_max_idle(settings_.total_max_idle);

@@ -55,6 +55,7 @@ class Session final : public Recipient {
 
   bool over() const { return over_; }
   bool greeted() const { return id_.valid(); }
+  SessionId id() const { return id_; }  // not valid before Hello
   uint64_t number() const { return number_; }
   const net::PeerIdentity& peer() const { return peer_; }
 

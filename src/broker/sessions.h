@@ -41,6 +41,11 @@ class Sessions final : public SessionHost {
   void reap();
   void end_all(Code code, const std::string& message);
 
+  template <class Visit>
+  void for_each(Visit&& visit) const {
+    for (const auto& [number, session] : sessions_) visit(*session);
+  }
+
  private:
   struct Silent {  // has not said Hello
     TimePoint until;

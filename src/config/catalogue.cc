@@ -13,8 +13,8 @@ using pool::Share;
 // More connections than the kernel's default ceiling of descriptors (fs.nr_open) are a slip.
 constexpr int64_t kMostConnections = 1'000'000;
 constexpr int64_t kMostMinIdle = 100'000;
-// Fewer would leave berthd without its own descriptors: loop, log, listener, files being read.
-constexpr int64_t kLeastReserve = 16;
+// Fewer would leave berthd without its own descriptors: loop, log, gRPC, files being read.
+constexpr int64_t kLeastReserve = 32;
 constexpr int64_t kMostUses = 1'000'000'000;
 
 constexpr Duration kShortest = 1ms;  // the resolution of the loop's timer
@@ -52,6 +52,9 @@ const std::vector<Setting<DaemonSettings>>& daemon_settings() {
   static const std::vector<Setting<D>> settings = {
       {"lease_socket", field(&D::lease_socket, SocketPath{}), Effect::restart},
       {"lease_socket_mode", field(&D::lease_socket_mode, FileMode{}), Effect::restart},
+      {"control_socket", field(&D::control_socket, SocketPath{}), Effect::restart},
+      {"control_socket_mode", field(&D::control_socket_mode, FileMode{}), Effect::restart},
+      {"admins", field(&D::admins, UserList{})},
       {"fd_reserve", field(&D::fd_reserve, Whole{"descriptors", kLeastReserve, kMostConnections}),
        Effect::restart},
       {"total_max_idle",

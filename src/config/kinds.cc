@@ -55,7 +55,7 @@ std::optional<uint32_t> read_user(const Value& value, Reading& reading) {
     return std::nullopt;
   }
   if (*name == "*") {
-    reading.refuse(value, " has no wildcard; name each user who may lease");
+    reading.refuse(value, " has no wildcard; name each user");
     return std::nullopt;
   }
   const auto found = reading.users().find(*name);

@@ -12,7 +12,6 @@ namespace berth::config {
 inline constexpr const char* kNotYet = " is not available in this version of berth";
 
 inline constexpr std::array kLaterSettings = std::to_array<std::string_view>({
-    "admins",
     "allow_groups",
     "alpn",
     "balance",
@@ -21,8 +20,6 @@ inline constexpr std::array kLaterSettings = std::to_array<std::string_view>({
     "check_interval",
     "close_on_release",
     "compression",
-    "control_socket",
-    "control_socket_mode",
     "dial_command",
     "dial_concurrency",
     "dns_refresh",

@@ -193,9 +193,11 @@ Settings default_settings(const LoadOptions& options) {
   Settings settings;
   if (!options.runtime_dir.empty()) {
     settings.daemon.lease_socket = options.runtime_dir + "/lease.sock";
+    settings.daemon.control_socket = options.runtime_dir + "/control.sock";
   }
   if (options.user) {
     settings.daemon.lease_socket_mode = 0600;
+    settings.daemon.control_socket_mode = 0600;
     settings.dynamic_keys = true;
     settings.dynamic_default.allow_uids = {options.own_uid};
   }

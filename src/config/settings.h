@@ -20,6 +20,10 @@ struct DaemonSettings {
   std::string lease_socket = "/run/berth/lease.sock";  // with --user: in the runtime directory
   mode_t lease_socket_mode = 0666;                     // allow_users decides; with --user: 0600
 
+  std::string control_socket = "/run/berth/control.sock";  // likewise
+  mode_t control_socket_mode = 0660;                       // with --user: 0600
+  std::vector<uint32_t> admins;                            // besides root and the daemon's own user
+
   int fd_reserve = 64;      // descriptors that are never given to connections or sessions
   int total_max_idle = 0;   // idle connections of all pools; 0 unlimited, -1 none
   int max_sessions = 4096;  // at least 1, like the next one

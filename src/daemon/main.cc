@@ -12,6 +12,7 @@
 #include "broker/broker.h"
 #include "config/load.h"
 #include "config/print.h"
+#include "control/control.h"
 #include "daemon/options.h"
 #include "daemon/process.h"
 #include "daemon/reload.h"
@@ -41,17 +42,23 @@ int serve(const config::Settings& settings, const daemon::Options& options) {
 
   loop::Loop loop;
   broker::Broker broker(loop, settings, fd_limit);
-  if (const absl::Status opened = broker.open(); !opened.ok()) {
-    return complain(text_of(opened), EX_CANTCREAT);
-  }
+  control::Control control(loop, broker, settings.daemon, fd_limit, BERTH_VERSION);
   const auto stop = [&] {
     const Duration timeout = broker.settings().drain_timeout;
     log().info("stops; waits up to {} for running leases", format_duration(timeout));
-    broker.shut_down(timeout, [&] { loop.stop(); });
+    control.say_stopping();
+    broker.shut_down(timeout, [&] {
+      control.close();
+      loop.stop();
+    });
   };
+  // Before anybody can know that berthd is there, so that it always ends well.
   const loop::SignalWatch term(loop, SIGTERM, stop);
   const loop::SignalWatch interrupt(loop, SIGINT, stop);
-  daemon::Reload reload(loop, broker, options.load);
+  daemon::Reload reload(loop, broker, control, options.load);
+  absl::Status opened = broker.open();
+  if (opened.ok()) opened = control.open();
+  if (!opened.ok()) return complain(text_of(opened), EX_CANTCREAT);
   log().info("ready: {} pools, {} file descriptors", settings.pools.size(), fd_limit);
   loop.run();
 

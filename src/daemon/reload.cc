@@ -19,9 +19,11 @@ void tell(const char* what, const std::vector<std::string>& names) {
 
 }  // namespace
 
-Reload::Reload(loop::Loop& loop, broker::Broker& broker, config::LoadOptions options)
+Reload::Reload(loop::Loop& loop, broker::Broker& broker, control::Control& control,
+               config::LoadOptions options)
     : loop_(loop),
       broker_(broker),
+      control_(control),
       options_(std::move(options)),
       hangup_(loop, SIGHUP, [this] { start(); }) {}
 
@@ -44,6 +46,7 @@ void Reload::finish() {
   if (!reloaded.ok()) {
     return log().error("reload: nothing has changed: {}", text_of(reloaded.status()));
   }
+  control_.reload(broker_.settings());
   set_log_level(loaded_.settings.daemon.log_level);
   tell("new pools", reloaded->added);
   tell("changed pools", reloaded->changed);

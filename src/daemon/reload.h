@@ -5,6 +5,7 @@
 
 #include "broker/broker.h"
 #include "config/load.h"
+#include "control/control.h"
 #include "loop/loop.h"
 #include "loop/signal_watch.h"
 
@@ -14,7 +15,8 @@ namespace berth::daemon {
 // nor a slow directory service delays leases.
 class Reload {
  public:
-  Reload(loop::Loop& loop, broker::Broker& broker, config::LoadOptions options);
+  Reload(loop::Loop& loop, broker::Broker& broker, control::Control& control,
+         config::LoadOptions options);
 
   void start();
 
@@ -23,6 +25,7 @@ class Reload {
 
   loop::Loop& loop_;
   broker::Broker& broker_;
+  control::Control& control_;
   const config::LoadOptions options_;
   config::Loaded loaded_;
   bool reading_ = false;

@@ -34,8 +34,8 @@ absl::Status check_length(const std::string& path) {
                                     " bytes, a socket's may have 107");
 }
 
-UniqueFd open_socket() {
-  return UniqueFd(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+UniqueFd open_socket(int type) {
+  return UniqueFd(socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
 }
 
 template <class Call>
@@ -51,11 +51,11 @@ bool is_socket(const std::string& path) {
 
 // Only a refused connection proves that nobody serves the file: a full backlog, another socket
 // type or a missing permission mean that somebody may.
-absl::Status remove_stale(const std::string& path) {
+absl::Status remove_stale(int type, const std::string& path) {
   if (!is_socket(path)) {
     return absl::AlreadyExistsError(attempt(path) + ": a file that is not a socket is there");
   }
-  const UniqueFd probe = open_socket();
+  const UniqueFd probe = open_socket(type);
   if (!probe.valid()) return errno_status(errno, attempt(path));
   const int error = with_address(connect, probe.get(), path);
   if (error == ENOENT) return absl::OkStatus();
@@ -73,22 +73,20 @@ absl::Status bind_error(int error_number, const std::string& path) {
   return errno_status(error_number, attempt(path));
 }
 
-absl::Status bind_path(int fd, const std::string& path) {
+absl::Status bind_path(int type, int fd, const std::string& path) {
   int error = with_address(bind, fd, path);
   if (error == EADDRINUSE) {
-    if (absl::Status status = remove_stale(path); !status.ok()) return status;
+    if (absl::Status status = remove_stale(type, path); !status.ok()) return status;
     error = with_address(bind, fd, path);
   }
   return error == 0 ? absl::OkStatus() : bind_error(error, path);
 }
 
-}  // namespace
-
-absl::StatusOr<UniqueFd> listen_seqpacket(const std::string& path, mode_t mode, int backlog) {
+absl::StatusOr<UniqueFd> listen_unix(int type, const std::string& path, mode_t mode, int backlog) {
   if (absl::Status status = check_length(path); !status.ok()) return status;
-  UniqueFd fd = open_socket();
+  UniqueFd fd = open_socket(type);
   if (!fd.valid()) return errno_status(errno, attempt(path));
-  if (absl::Status status = bind_path(fd.get(), path); !status.ok()) return status;
+  if (absl::Status status = bind_path(type, fd.get(), path); !status.ok()) return status;
   // Nobody can connect before listen(), whatever mode the umask gave the file.
   if (chmod(path.c_str(), mode) != 0 || listen(fd.get(), backlog) != 0) {
     absl::Status status = errno_status(errno, attempt(path));
@@ -96,6 +94,16 @@ absl::StatusOr<UniqueFd> listen_seqpacket(const std::string& path, mode_t mode, 
     return status;
   }
   return fd;
+}
+
+}  // namespace
+
+absl::StatusOr<UniqueFd> listen_seqpacket(const std::string& path, mode_t mode, int backlog) {
+  return listen_unix(SOCK_SEQPACKET, path, mode, backlog);
+}
+
+absl::StatusOr<UniqueFd> listen_stream(const std::string& path, mode_t mode, int backlog) {
+  return listen_unix(SOCK_STREAM, path, mode, backlog);
 }
 
 void unlink_socket(const std::string& path) {

@@ -1,4 +1,5 @@
-// Lease sockets: listening SOCK_SEQPACKET sockets in the file system, and what they accept.
+// Lease sockets (SOCK_SEQPACKET) and the control socket (SOCK_STREAM): listening sockets in the
+// file system, and what they accept.
 //
 // Loop thread. Sources: unix(7), bind(2), accept(2).
 #pragma once
@@ -17,6 +18,7 @@ namespace berth::net {
 // file, and one that a live process serves, is left alone and an error. Nobody can connect before
 // the file has exactly `mode`, whatever the umask.
 absl::StatusOr<UniqueFd> listen_seqpacket(const std::string& path, mode_t mode, int backlog);
+absl::StatusOr<UniqueFd> listen_stream(const std::string& path, mode_t mode, int backlog);
 
 // Removes the file if it is a socket. Not an error if it is gone.
 void unlink_socket(const std::string& path);

@@ -168,9 +168,10 @@ def test_the_socket_of_a_killed_daemon_is_replaced_and_leased_connections_work_o
 
 
 def test_a_stopping_daemon_leaves_its_successors_socket_alone(berthd, upstream):
-    """Somebody removed the first one's socket, and another daemon serves there now."""
+    """Somebody removed the first one's sockets, and another daemon serves there now."""
     first = berthd(pool(upstream))
     os.unlink(first.path)
+    os.unlink(first.folder / "control.sock")
     command = [BERTHD, "--user", "--runtime-dir", first.folder, "--config", first.config]
     second = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:

@@ -385,6 +385,9 @@ TEST_F(BrokerTest, AReloadTellsWhichSettingsOfTheDaemonWaitForARestart) {
   const config::DaemonSettings before = settings_.daemon;
   settings_.daemon.lease_socket = folder_ + "/other.sock";
   settings_.daemon.lease_socket_mode = 0600;
+  settings_.daemon.control_socket = folder_ + "/other-control.sock";
+  settings_.daemon.control_socket_mode = 0600;
+  settings_.daemon.admins = {4711};
   settings_.daemon.fd_reserve = 65;
   settings_.daemon.total_max_idle = 7;
   settings_.daemon.max_sessions = 7;

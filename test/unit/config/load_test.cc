@@ -17,6 +17,9 @@ TEST_F(ConfigLoad, AFileWithEverySettingLandsInTheSettings) {
 [daemon]
 lease_socket = "/tmp/l.sock"
 lease_socket_mode = "0660"
+control_socket = "/tmp/c.sock"
+control_socket_mode = "0666"
+admins = ["root", 7]
 fd_reserve = 100
 total_max_idle = 50
 max_sessions = 10
@@ -47,6 +50,9 @@ fail_fast = false
   EXPECT_EQ(lines(loaded.warnings), Lines{});
   const DaemonSettings daemon = {.lease_socket = "/tmp/l.sock",
                                  .lease_socket_mode = 0660,
+                                 .control_socket = "/tmp/c.sock",
+                                 .control_socket_mode = 0666,
+                                 .admins = {0, 7},
                                  .fd_reserve = 100,
                                  .total_max_idle = 50,
                                  .max_sessions = 10,
@@ -213,6 +219,8 @@ TEST_F(ConfigLoad, TheSystemDaemonDeniesByDefaultAndSaysSo) {
   EXPECT_EQ(loaded.settings.pools.at(0).allow_uids, std::vector<uint32_t>{});
   EXPECT_EQ(loaded.settings.daemon.lease_socket, "/run/berth/lease.sock");
   EXPECT_EQ(loaded.settings.daemon.lease_socket_mode, 0666u);
+  EXPECT_EQ(loaded.settings.daemon.control_socket, "/run/berth/control.sock");
+  EXPECT_EQ(loaded.settings.daemon.control_socket_mode, 0660u);
 }
 
 TEST_F(ConfigLoad, AUsersDaemonServesThatUser) {
@@ -237,6 +245,8 @@ allow_users = []
   EXPECT_EQ(pools.at(2).allow_uids, (std::vector<uint32_t>{}));
   EXPECT_EQ(loaded.settings.daemon.lease_socket, "/run/user/1234/berth/lease.sock");
   EXPECT_EQ(loaded.settings.daemon.lease_socket_mode, 0600u);
+  EXPECT_EQ(loaded.settings.daemon.control_socket, "/run/user/1234/berth/control.sock");
+  EXPECT_EQ(loaded.settings.daemon.control_socket_mode, 0600u);
   EXPECT_TRUE(loaded.settings.dynamic_keys);
   EXPECT_EQ(loaded.settings.dynamic_default.allow_uids, (std::vector<uint32_t>{1234}));
 }

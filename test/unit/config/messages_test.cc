@@ -15,8 +15,8 @@ TEST_F(ConfigMessage, AMistypedSettingIsAnsweredWithTheNearest) {
 TEST_F(ConfigMessage, AnUnknownSettingIsAnsweredWithAllThatMayStandThere) {
   EXPECT_EQ(problems_in("[daemon]\ncolour = 1\n"),
             Lines{"2: unknown setting \"colour\" in [daemon]; it may hold lease_socket, "
-                  "lease_socket_mode, fd_reserve, total_max_idle, max_sessions, "
-                  "max_sessions_per_user, drain_timeout, log_level"});
+                  "lease_socket_mode, control_socket, control_socket_mode, admins, fd_reserve, "
+                  "total_max_idle, max_sessions, max_sessions_per_user, drain_timeout, log_level"});
 }
 
 TEST_F(ConfigMessage, ASettingInTheWrongTableIsSentHome) {
@@ -31,8 +31,8 @@ TEST_F(ConfigMessage, WhatALaterVersionBringsIsRefusedByName) {
             (Lines{"setting \"reset\" is not available in this version of berth",
                    "setting \"tls_verify\" is not available in this version of berth",
                    "setting \"tls\" is not available in this version of berth"}));
-  EXPECT_EQ(problems_in("[daemon]\nadmins = [\"root\"]\n[socket.app1]\npath = \"/x\"\n[dynamic]\n"),
-            (Lines{"2: setting \"admins\" is not available in this version of berth",
+  EXPECT_EQ(problems_in("[daemon]\nmetrics = true\n[socket.app1]\npath = \"/x\"\n[dynamic]\n"),
+            (Lines{"2: setting \"metrics\" is not available in this version of berth",
                    "3: table [socket] is not available in this version of berth",
                    "5: table [dynamic] is not available in this version of berth"}));
   EXPECT_EQ(
@@ -121,7 +121,7 @@ TEST_F(ConfigMessage, AValueOutOfBoundsNamesThem) {
             Lines{"idle_timeout must be from 1ms to 365d, or \"never\"; found \"366d\""});
   EXPECT_EQ(problems_in("[daemon]\ndrain_timeout = \"25h\"\nfd_reserve = 3\n"),
             (Lines{"2: drain_timeout must be from 1ms to 1d, or \"0s\"; found \"25h\"",
-                   "3: fd_reserve must be a whole number of descriptors from 16 to 1000000; found "
+                   "3: fd_reserve must be a whole number of descriptors from 32 to 1000000; found "
                    "3"}));
 }
 
@@ -163,7 +163,7 @@ TEST_F(ConfigMessage, Endpoints) {
 TEST_F(ConfigMessage, Users) {
   EXPECT_EQ(problems_with("allow_users = [\"root\",\n\"no such user\",\n\"*\", 1.5, -1]"),
             (Lines{"allow_users: unknown user \"no such user\"",
-                   "allow_users has no wildcard; name each user who may lease",
+                   "allow_users has no wildcard; name each user",
                    "allow_users must be an array of user names and numeric user ids; found a "
                    "number with a fraction",
                    "allow_users must be an array of user names and numeric user ids; found -1"}));

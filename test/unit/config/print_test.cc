@@ -24,6 +24,9 @@ TEST_F(ConfigPrint, ShowsEverySettingWithItsUnit) {
   EXPECT_EQ(print(settings), R"([daemon]
 lease_socket = "/run/berth/lease.sock"
 lease_socket_mode = "0666"
+control_socket = "/run/berth/control.sock"
+control_socket_mode = "0660"
+admins = []
 fd_reserve = 64
 total_max_idle = "unlimited"
 max_sessions = 4096
@@ -67,7 +70,10 @@ TEST_F(ConfigPrint, ALoadedConfigurationReloadsAsItself) {
 [daemon]
 lease_socket = "/tmp/a \"quoted\" \\ name\n.sock"
 lease_socket_mode = "0600"
-fd_reserve = 16
+control_socket = "/tmp/c.sock"
+control_socket_mode = "0666"
+admins = ["root", 1]
+fd_reserve = 32
 total_max_idle = 77
 max_sessions = 1
 max_sessions_per_user = 2

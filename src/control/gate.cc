@@ -1,0 +1,166 @@
+#include "control/gate.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/epoll.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/status_text.h"
+#include "net/peer.h"
+
+namespace berth::control {
+namespace {
+
+using namespace std::chrono_literals;
+
+// Without slots, or with the most connections: nothing tells when that changes.
+constexpr Duration kRetryAfter = 100ms;
+// gRPC closes its descriptor on a thread of its own, soon after the end.
+constexpr Duration kBuryAgainAfter = 20ms;
+// High numbers, out of the way of all others, which are given from 0; but not so high that the
+// kernel's table of descriptors becomes large for their sake.
+constexpr int kHighestFirst = 16384;
+constexpr int kMostNumbers = 8192;
+
+// Whether two descriptors of this process are the same socket.
+bool same_socket(int a, int b) {
+  struct stat first {};
+  struct stat second {};
+  return fstat(a, &first) == 0 && fstat(b, &second) == 0 && first.st_ino == second.st_ino &&
+         first.st_dev == second.st_dev;
+}
+
+}  // namespace
+
+Gate::Numbers::Numbers(uint32_t fd_limit)
+    : first(std::min(static_cast<int>(fd_limit) / 2, kHighestFirst)),
+      end(std::min(static_cast<int>(fd_limit), first + kMostNumbers)),
+      next(first) {}
+
+UniqueFd Gate::Numbers::duplicate(int fd) {
+  for (const int from : {next, first}) {
+    UniqueFd high(fcntl(fd, F_DUPFD_CLOEXEC, from));
+    if (!high.valid() || high.get() >= end) continue;
+    next = high.get() + 1 < end ? high.get() + 1 : first;
+    return high;
+  }
+  return UniqueFd();
+}
+
+Gate::Gate(loop::Loop& loop, UniqueFd listener, std::string path, uint32_t fd_limit,
+           broker::PoolDriver& driver, Peers& peers, std::function<void(int fd)> adopt)
+    : loop_(loop),
+      listener_(std::move(listener)),
+      path_(std::move(path)),
+      file_(net::identify_file(path_)),
+      driver_(driver),
+      peers_(peers),
+      adopt_(std::move(adopt)),
+      numbers_(fd_limit),
+      ends_(loop, [this](uint64_t tag, uint32_t) { ended(tag); }),
+      bury_timer_(loop, [this] { bury(); }),
+      retry_(loop,
+             [this] {
+               watch_.watch({true, false});
+             }),
+      watch_(loop, listener_.get(), [this](loop::Ready) { accept(); }) {
+  watch_.watch({true, false});
+}
+
+Gate::~Gate() {
+  for (const auto& [tag, connection] : connections_) {
+    if (std::find(ending_.begin(), ending_.end(), tag) == ending_.end()) {
+      ends_.remove(connection.ours.get());
+    }
+  }
+  if (net::identify_file(path_) == file_) net::unlink_socket(path_);
+}
+
+void Gate::pause(Duration duration) {
+  watch_.watch({});
+  retry_.arm(loop_.now() + duration);
+}
+
+void Gate::accept() {
+  // Asked first, since to reserve may cost somebody an idle connection.
+  for (int i = 0; i < kMaxAcceptsPerTurn && net::has_caller(listener_.get()); ++i) {
+    if (connections_.size() >= kMaxControlConnections || !driver_.reserve_slots(kSlots)) {
+      return pause(kRetryAfter);
+    }
+    net::Accepted accepted = net::accept_session(listener_.get());
+    if (accepted.kind == net::Accepted::session) {
+      admit(std::move(accepted.fd));
+      continue;
+    }
+    driver_.release_slots(kSlots);
+    if (accepted.kind == net::Accepted::nothing) return;
+    log().error("{}: accept: {}", path_, std::strerror(accepted.error_number));
+    return pause(kRetryAfter);
+  }
+}
+
+std::string Gate::refusal_of(uint32_t uid) const {
+  const auto at = per_user_.find(uid);
+  if (at == per_user_.end() || at->second < kMaxControlConnectionsPerUser) return "";
+  return fmt::format("uid {} has {} connections already", uid, at->second);
+}
+
+void Gate::admit(UniqueFd fd) {
+  absl::StatusOr<net::PeerIdentity> peer = net::identify_peer(fd.get());
+  std::string refusal = peer.ok() ? refusal_of(peer->uid) : text_of(peer.status());
+  UniqueFd theirs;
+  if (refusal.empty()) {
+    peer->pidfd.reset();  // a call is as good as its connection, whoever holds that now
+    theirs = numbers_.duplicate(fd.get());
+    if (!theirs.valid()) refusal = "no descriptor number is left";
+  }
+  const uint64_t tag = ++tags_;
+  if (refusal.empty() && !ends_.add(fd.get(), EPOLLRDHUP, tag)) {
+    refusal = "the kernel watches no more descriptors";
+  }
+  if (!refusal.empty()) {
+    log().warn("{}: a connection is refused: {}", path_, refusal);
+    theirs.reset();
+    fd.reset();
+    return driver_.release_slots(kSlots);
+  }
+  ++per_user_[peer->uid];
+  peers_.add(theirs.get(), {peer->uid, peer->pid});
+  log().debug("{}: uid {} (pid {}) has connected as fd:{}", path_, peer->uid, peer->pid,
+              theirs.get());
+  connections_[tag] = {std::move(fd), theirs.get(), peer->uid};
+  adopt_(theirs.release());
+}
+
+void Gate::ended(uint64_t tag) {
+  const auto at = connections_.find(tag);
+  if (at == connections_.end() || std::find(ending_.begin(), ending_.end(), tag) != ending_.end()) {
+    return;
+  }
+  ends_.remove(at->second.ours.get());
+  ending_.push_back(tag);
+  bury();
+}
+
+// The credentials stay as long as gRPC's descriptor: a call that is under way may still ask.
+void Gate::bury() {
+  std::erase_if(ending_, [this](uint64_t tag) {
+    const auto at = connections_.find(tag);
+    const Connection& connection = at->second;
+    if (same_socket(connection.ours.get(), connection.number)) return false;
+    peers_.remove(connection.number);
+    if (--per_user_[connection.uid] == 0) per_user_.erase(connection.uid);
+    connections_.erase(at);
+    driver_.release_slots(kSlots);
+    return true;
+  });
+  bury_timer_.arm(ending_.empty() ? kNever : loop_.now() + kBuryAgainAfter);
+}
+
+}  // namespace berth::control

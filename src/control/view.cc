@@ -1,0 +1,305 @@
+#include "control/view.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/nearest.h"
+#include "base/utf8.h"
+
+namespace berth::control {
+namespace {
+
+uint64_t ms_of(Duration duration) {
+  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
+  return static_cast<uint64_t>(std::max<int64_t>(0, ms));
+}
+
+uint32_t u32(size_t count) {
+  return static_cast<uint32_t>(count);
+}
+
+uint32_t shown_pid(int32_t pid) {
+  return pid > 0 ? static_cast<uint32_t>(pid) : 0;
+}
+
+void add_counts(const pool::Pool& pool, v1::ConnectionCounts& counts) {
+  using pool::State;
+  counts.set_connecting(counts.connecting() + u32(pool.count(State::connecting)));
+  counts.set_idle(counts.idle() + u32(pool.count(State::idle)));
+  counts.set_leased(counts.leased() + u32(pool.count(State::leased)));
+  counts.set_parked(counts.parked() + u32(pool.count(State::parked)));
+  counts.set_resetting(counts.resetting() + u32(pool.count(State::resetting)));
+  counts.set_closing(counts.closing() + u32(pool.count(State::closing)));
+}
+
+absl::Status check(const v1::ListRequest& request) {
+  if (request.limit() <= kMaxRowsPerPage) return absl::OkStatus();
+  return absl::InvalidArgumentError(fmt::format("limit is {}; at most {} rows are told at once",
+                                                request.limit(), kMaxRowsPerPage));
+}
+
+size_t limit_of(const v1::ListRequest& request) {
+  return request.limit() != 0 ? request.limit() : kMaxRowsPerPage;
+}
+
+bool concerns(const pool::Session& session, PoolId pool) {
+  for (const pool::Lease& lease : session.leases) {
+    if (lease.connection->pool == pool) return true;
+  }
+  for (const pool::Waiter& waiter : session.waiters) {
+    if (waiter.pool == pool) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+v1::ConnectionInfo::State state_of(pool::State state) {
+  switch (state) {
+    case pool::State::connecting: return v1::ConnectionInfo::CONNECTING;
+    case pool::State::idle: return v1::ConnectionInfo::IDLE;
+    case pool::State::leased: return v1::ConnectionInfo::LEASED;
+    case pool::State::parked: return v1::ConnectionInfo::PARKED;
+    case pool::State::resetting: return v1::ConnectionInfo::RESETTING;
+    case pool::State::closing: return v1::ConnectionInfo::CLOSING;
+  }
+  return v1::ConnectionInfo::STATE_UNSPECIFIED;
+}
+
+v1::CloseReason reason_of(CloseReason reason) {
+  return static_cast<v1::CloseReason>(static_cast<int>(reason) + 1);
+}
+
+v1::PoolInfo::Intake intake_of(pool::Intake intake) {
+  switch (intake) {
+    case pool::Intake::open: return v1::PoolInfo::OPEN;
+    case pool::Intake::paused: return v1::PoolInfo::PAUSED;
+    case pool::Intake::disabled: return v1::PoolInfo::DISABLED;
+  }
+  return v1::PoolInfo::INTAKE_UNSPECIFIED;
+}
+
+View::View(const loop::Loop& loop, const broker::Broker& broker, std::string version,
+           std::function<size_t()> connections)
+    : loop_(loop),
+      broker_(broker),
+      version_(std::move(version)),
+      connections_(std::move(connections)),
+      started_(loop.now()) {}
+
+absl::Status View::show(const v1::StatusRequest&, v1::StatusReply& reply) const {
+  const pool::Shared& shared = depot().shared();
+  reply.set_version(version_);
+  reply.set_pid(shown_pid(getpid()));
+  reply.set_uid(geteuid());
+  reply.set_uptime_ms(ms_of(loop_.now() - started_));
+  reply.set_stopping(depot().stopping());
+  v1::ConnectionCounts& connections = *reply.mutable_connections();
+  uint32_t pools = 0;
+  depot().for_each_pool([&](const pool::Pool& pool) {
+    ++pools;
+    add_counts(pool, connections);
+  });
+  reply.set_pools(pools);
+  uint32_t sessions = 0;
+  broker_.sessions().for_each([&](const broker::Session& session) {
+    if (session.greeted()) ++sessions;
+  });
+  reply.set_sessions(sessions);
+  reply.set_leases(u32(shared.leases.size()));
+  reply.set_waiters(u32(shared.waiters.size()));
+  reply.set_slots(shared.budget.limit());
+  reply.set_slots_used(shared.budget.used());
+  reply.set_control_connections(u32(connections_()));
+  reply.set_failed_closes(broker_.driver().failed_closes());
+  reply.set_lost_log_lines(lost_log_lines());
+  return absl::OkStatus();
+}
+
+absl::Status View::unknown_key(const std::string& key) const {
+  std::vector<std::string_view> keys;
+  depot().for_each_pool([&](const pool::Pool& pool) { keys.push_back(pool.policy().key); });
+  const std::string near = nearest(key, keys);
+  return absl::NotFoundError(fmt::format("no pool serves \"{}\"{}", key,
+                                         near.empty() ? "" : "; did you mean \"" + near + "\"?"));
+}
+
+// The rows of one page: those of `slab` that belong to the key.
+template <class Slab, class Rows, class PoolOf, class Fill>
+absl::Status View::list(const v1::ListRequest& request, const Slab& slab, Rows& rows,
+                        uint64_t& next, PoolOf pool_of, Fill fill) const {
+  if (const absl::Status good = check(request); !good.ok()) return good;
+  const std::optional<PoolId> only = depot().find_pool(request.key());
+  if (!only && !request.key().empty()) return unknown_key(request.key());
+  const auto first = static_cast<uint32_t>(std::min<uint64_t>(request.after(), UINT32_MAX));
+  next = slab.for_some(first, kMaxRecordsPerPage, [&](auto, const auto& record) {
+    if (only && pool_of(record) != *only) return true;
+    if (static_cast<size_t>(rows.size()) == limit_of(request)) return false;
+    fill(record, *rows.Add());
+    return true;
+  });
+  return absl::OkStatus();
+}
+
+absl::Status View::show(const v1::ListRequest& request, v1::ListConnectionsReply& reply) const {
+  uint64_t next = 0;
+  const absl::Status status = list(
+      request, depot().shared().connections, *reply.mutable_connections(), next,
+      [](const pool::Connection& connection) { return connection.pool; },
+      [this](const pool::Connection& connection, auto& row) { fill(connection, row); });
+  if (next != 0) reply.set_next(next);
+  return status;
+}
+
+absl::Status View::show(const v1::ListRequest& request, v1::ListLeasesReply& reply) const {
+  uint64_t next = 0;
+  const absl::Status status = list(
+      request, depot().shared().leases, *reply.mutable_leases(), next,
+      [](const pool::Lease& lease) { return lease.connection->pool; },
+      [this](const pool::Lease& lease, auto& row) { fill(lease, row); });
+  if (next != 0) reply.set_next(next);
+  return status;
+}
+
+absl::Status View::show(const v1::ListRequest& request, v1::ListWaitersReply& reply) const {
+  uint64_t next = 0;
+  const absl::Status status = list(
+      request, depot().shared().waiters, *reply.mutable_waiters(), next,
+      [](const pool::Waiter& waiter) { return waiter.pool; },
+      [this](const pool::Waiter& waiter, auto& row) { fill(waiter, row); });
+  if (next != 0) reply.set_next(next);
+  return status;
+}
+
+// Pools are few enough to walk past those of earlier pages.
+absl::Status View::show(const v1::ListRequest& request, v1::ListPoolsReply& reply) const {
+  if (const absl::Status good = check(request); !good.ok()) return good;
+  if (!request.key().empty()) {
+    const std::optional<PoolId> only = depot().find_pool(request.key());
+    if (!only) return unknown_key(request.key());
+    fill(depot().pool(*only), *reply.add_pools());
+    return absl::OkStatus();
+  }
+  depot().for_each_pool([&](const pool::Pool& pool) {
+    if (pool.id().index() < request.after() || reply.has_next()) return;
+    if (static_cast<size_t>(reply.pools_size()) == limit_of(request)) {
+      reply.set_next(pool.id().index());
+    } else {
+      fill(pool, *reply.add_pools());
+    }
+  });
+  return absl::OkStatus();
+}
+
+// In the order of their numbers, by which `after` goes.
+absl::Status View::show(const v1::ListRequest& request, v1::ListSessionsReply& reply) const {
+  if (const absl::Status good = check(request); !good.ok()) return good;
+  const std::optional<PoolId> only = depot().find_pool(request.key());
+  if (!only && !request.key().empty()) return unknown_key(request.key());
+  std::vector<std::pair<uint64_t, const pool::Session*>> found;
+  broker_.sessions().for_each([&](const broker::Session& session) {
+    const pool::Session* record = depot().session(session.id());
+    if (record == nullptr || session.number() < request.after()) return;
+    if (!only || concerns(*record, *only)) found.emplace_back(session.number(), record);
+  });
+  std::sort(found.begin(), found.end());
+  for (const auto& [number, session] : found) {
+    if (static_cast<size_t>(reply.sessions_size()) == limit_of(request)) {
+      reply.set_next(number);
+      break;
+    }
+    fill(*session, *reply.add_sessions());
+  }
+  return absl::OkStatus();
+}
+
+void View::fill(const pool::Pool& pool, v1::PoolInfo& row) const {
+  const pool::PoolPolicy& policy = pool.policy();
+  row.set_key(policy.key);
+  for (const Endpoint& endpoint : policy.endpoints) row.add_endpoints(endpoint.url());
+  row.set_intake(intake_of(pool.intake()));
+  add_counts(pool, *row.mutable_connections());
+  row.set_waiting(u32(pool.waiting()));
+  row.set_max_connections(static_cast<uint32_t>(policy.max_connections));
+  row.set_min_idle(static_cast<uint32_t>(policy.min_idle));
+  const pool::Counters& counters = pool.counters();
+  row.set_grants(counters.of(pool::EventKind::grant));
+  row.set_dials(counters.of(pool::EventKind::dial));
+  row.set_failed_dials(counters.of(pool::EventKind::dial_failed));
+  row.set_refusals(counters.of(pool::EventKind::refuse));
+  for (size_t i = 0; i < kCloseReasons; ++i) {
+    const auto reason = static_cast<CloseReason>(i);
+    if (counters.of(reason) == 0) continue;
+    v1::CloseCount& closes = *row.add_closes();
+    closes.set_reason(reason_of(reason));
+    closes.set_count(counters.of(reason));
+  }
+  pool::Why why = pool.why(loop_.now());
+  row.set_dial_failures(why.dial_failures);
+  if (why.dial_failures > 0) {
+    why.last_dial_error.resize(utf8_prefix(why.last_dial_error, kMaxMessageBytes));
+    row.set_last_dial_error(std::move(why.last_dial_error));
+  }
+}
+
+void View::fill(const pool::Connection& connection, v1::ConnectionInfo& row) const {
+  const pool::PoolPolicy& policy = depot().pool(connection.pool).policy();
+  row.set_connection_id(connection.id.value());
+  row.set_key(policy.key);
+  row.set_state(state_of(connection.state));
+  row.set_in_state_ms(ms_of(loop_.now() - connection.since));
+  row.set_endpoint(policy.endpoints[connection.endpoint].url());
+  row.set_uses(connection.uses);
+  if (connection.state == pool::State::leased) row.set_lease_id(connection.lease.value());
+  if (connection.expires_at != kNever) {
+    row.set_expires_in_ms(ms_of(connection.expires_at - loop_.now()));
+  }
+  row.set_kept(connection.state == pool::State::idle && connection.kept);
+  if (connection.state == pool::State::closing) {
+    row.set_close_reason(reason_of(connection.close_reason));
+  }
+}
+
+void View::fill(const pool::Lease& lease, v1::LeaseInfo& row) const {
+  const pool::SessionInfo& who = lease.session->info;
+  row.set_lease_id(lease.id.value());
+  row.set_key(key_of(lease.connection->pool));
+  row.set_session_id(lease.session->id.value());
+  row.set_uid(who.uid);
+  row.set_pid(shown_pid(who.pid));
+  row.set_held_ms(ms_of(loop_.now() - lease.granted_at));
+  row.set_connection_id(lease.connection->id.value());
+}
+
+void View::fill(const pool::Session& session, v1::SessionInfo& row) const {
+  row.set_session_id(session.id.value());
+  row.set_uid(session.info.uid);
+  row.set_pid(shown_pid(session.info.pid));
+  row.set_leases(u32(session.leases.size()));
+  row.set_waiters(u32(session.waiters.size()));
+  row.set_foreign_netns(session.info.foreign_netns);
+}
+
+void View::fill(const pool::Waiter& waiter, v1::WaiterInfo& row) const {
+  const pool::SessionInfo& who = waiter.session->info;
+  row.set_key(key_of(waiter.pool));
+  row.set_session_id(waiter.session->id.value());
+  row.set_request_id(waiter.ticket.request_id);
+  row.set_uid(who.uid);
+  row.set_pid(shown_pid(who.pid));
+  row.set_count(waiter.count);
+  row.set_missing(waiter.missing());
+  row.set_waited_ms(ms_of(loop_.now() - waiter.ticket.since));
+  if (waiter.ticket.until != kNever) {
+    row.set_expires_in_ms(ms_of(waiter.ticket.until - loop_.now()));
+  }
+}
+
+}  // namespace berth::control

@@ -1,0 +1,56 @@
+// View: what there is, as the messages of berth.v1.Admin.
+//
+// Loop thread only; bounded in rows and in time, see base/limits.h. What takes system calls (the
+// names of commands) is left to whoever sends the message on.
+#pragma once
+
+#include <absl/status/status.h>
+
+#include <functional>
+#include <string>
+
+#include "base/close_reason.h"
+#include "berth/v1/admin.pb.h"
+#include "broker/broker.h"
+
+namespace berth::control {
+
+v1::ConnectionInfo::State state_of(pool::State state);
+v1::CloseReason reason_of(CloseReason reason);
+v1::PoolInfo::Intake intake_of(pool::Intake intake);
+
+class View {
+ public:
+  // Borrows them. `connections` counts those of the control socket.
+  View(const loop::Loop& loop, const broker::Broker& broker, std::string version,
+       std::function<size_t()> connections);
+
+  // The failure: no pool serves the key, or the bounds of the request are wrong.
+  absl::Status show(const v1::StatusRequest& request, v1::StatusReply& reply) const;
+  absl::Status show(const v1::ListRequest& request, v1::ListPoolsReply& reply) const;
+  absl::Status show(const v1::ListRequest& request, v1::ListConnectionsReply& reply) const;
+  absl::Status show(const v1::ListRequest& request, v1::ListLeasesReply& reply) const;
+  absl::Status show(const v1::ListRequest& request, v1::ListSessionsReply& reply) const;
+  absl::Status show(const v1::ListRequest& request, v1::ListWaitersReply& reply) const;
+
+ private:
+  const pool::Depot& depot() const { return broker_.driver().depot(); }
+  const std::string& key_of(PoolId pool) const { return depot().pool(pool).policy().key; }
+  absl::Status unknown_key(const std::string& key) const;
+  template <class Slab, class Rows, class PoolOf, class Fill>
+  absl::Status list(const v1::ListRequest& request, const Slab& slab, Rows& rows, uint64_t& next,
+                    PoolOf pool_of, Fill fill) const;
+  void fill(const pool::Pool& pool, v1::PoolInfo& row) const;
+  void fill(const pool::Connection& connection, v1::ConnectionInfo& row) const;
+  void fill(const pool::Lease& lease, v1::LeaseInfo& row) const;
+  void fill(const pool::Session& session, v1::SessionInfo& row) const;
+  void fill(const pool::Waiter& waiter, v1::WaiterInfo& row) const;
+
+  const loop::Loop& loop_;
+  const broker::Broker& broker_;
+  const std::string version_;
+  const std::function<size_t()> connections_;
+  const TimePoint started_;
+};
+
+}  // namespace berth::control
