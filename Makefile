@@ -94,10 +94,9 @@ link     := $(CXX) -pthread $(CXXFLAGS) $(variant) $(LDFLAGS) -Wl,--as-needed
 core_libs = -lgrpc++_reflection $(BUILD_LIBS)  # for which there is no pkg-config file
 inputs    = $(filter %.o %.a,$^)
 
-# What protoc makes: headers, and objects. The programs need the administrator's only.
+# What protoc makes: headers, and objects.
 messages  := $(protos:%=$(BUILD)/gen/%.pb.h) $(services:%=$(BUILD)/gen/%.grpc.pb.h)
 generated := $(messages:.h=.o)
-admin     := $(filter $(BUILD)/gen/berth/v1/admin.%,$(generated))
 versioned := src/daemon/main.cc src/cli/main.cc src/ctl/main.cc src/client/version.cc
 
 # Objects do not depend on where the checkout is, so that ccache serves a fresh clone too.
@@ -157,13 +156,13 @@ $(call objs,$(unit) $(control) $(daemon) $(ctl)): $(messages)
 
 # ---- programs and the library ----
 
-$(BUILD)/bin/berthd: $(call objs,$(core) src/daemon/main.cc) $(admin)
+$(BUILD)/bin/berthd: $(call objs,$(core) src/daemon/main.cc) $(generated)
 	$(call run,LINK) $(link) -o $@ $(inputs) $(core_libs)
 
 $(BUILD)/bin/berth: $(call objs,$(cli) $(client) src/base/nearest.cc)
 	$(call run,LINK) $(link) $(static_runtime) -o $@ $(inputs)
 
-$(BUILD)/bin/berthctl: $(call objs,$(ctl) src/base/nearest.cc src/base/time.cc) $(admin)
+$(BUILD)/bin/berthctl: $(call objs,$(ctl) src/base/nearest.cc src/base/time.cc) $(generated)
 	$(call run,LINK) $(link) -o $@ $(inputs) $(BUILD_LIBS)
 
 $(BUILD)/lib/libberth.a: $(call objs,$(client))
@@ -198,7 +197,7 @@ $(BUILD)/test/bin/%: $(BUILD)/obj/test/support/bin/%.o $(BUILD)/lib/libberth.a
 $(BUILD)/test/bin/%: $(BUILD)/obj/test/support/%.o $(BUILD)/lib/libberth.a
 	$(call run,LINK) $(link) -o $@ $(inputs)
 
-$(BUILD)/bench/%: $(BUILD)/obj/test/bench/%.o $(call objs,$(core) $(client)) $(admin)
+$(BUILD)/bench/%: $(BUILD)/obj/test/bench/%.o $(call objs,$(core) $(client)) $(generated)
 	$(call run,LINK) $(link) -o $@ $(inputs) $(core_libs)
 
 # The runner builds the variants it needs with this same Makefile.

@@ -43,6 +43,12 @@ inline constexpr size_t kMaxControlConnections = 256;
 inline constexpr size_t kMaxControlConnectionsPerUser = 64;
 // Calls on the control socket that wait for the loop, or for their answer to be sent on.
 inline constexpr size_t kMaxControlCalls = 64;
+// Those who follow events over the control socket, and the events that wait for each of them: some
+// seconds of them where leases are busiest.
+inline constexpr size_t kMaxWatches = 16;
+inline constexpr size_t kMaxEventsPerWatch = 65'536;
+// Events that are remembered for who asks later.
+inline constexpr size_t kMaxRecentEvents = 1000;
 // One message to the control socket: the longest of them is a key and a few numbers.
 inline constexpr size_t kMaxControlMessageBytes = 64 * 1024;
 // Rows in one answer to the administrator: at 4 KB each, below the 4 MB that gRPC clients accept.

@@ -135,6 +135,7 @@ absl::StatusOr<Broker::Reloaded> Broker::reload(const config::Settings& settings
   sessions_.set_limits(session_limits(settings_, driver_.depot().budget()));
   keys_.set_dynamic_default(settings.dynamic_default);
   reload_pools(settings.pools, done);
+  if (at_reload_) at_reload_();
   return done;
 }
 

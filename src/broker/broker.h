@@ -38,6 +38,8 @@ class Broker {
   };
   // Takes over new settings (rule 23). On an error nothing has changed.
   absl::StatusOr<Reloaded> reload(const config::Settings& settings);
+  // Called after each reload that was taken over.
+  void at_reload(std::function<void()> reloaded) { at_reload_ = std::move(reloaded); }
 
   const config::DaemonSettings& settings() const { return settings_; }
 
@@ -46,7 +48,9 @@ class Broker {
 
   PoolDriver& driver() { return driver_; }
   const PoolDriver& driver() const { return driver_; }
+  Sessions& sessions() { return sessions_; }
   const Sessions& sessions() const { return sessions_; }
+  const Keys& keys() const { return keys_; }
 
  private:
   absl::Status check(const config::Settings& settings) const;
@@ -63,6 +67,7 @@ class Broker {
   Keys keys_;
   Sessions sessions_;
   std::vector<std::unique_ptr<Door>> doors_;
+  std::function<void()> at_reload_;
   std::function<void()> drained_;  // set once nothing is leased after shut_down()
 };
 

@@ -170,11 +170,6 @@ bool PoolDriver::revoke(LeaseId lease) {
   return known;
 }
 
-void PoolDriver::follow(Follower follower, bool all) {
-  follower_ = std::move(follower);
-  depot_.journal().listen(all);
-}
-
 // What a follower does may be the next event, but never within this call.
 void PoolDriver::publish() {
   depot_.journal().take(events_);

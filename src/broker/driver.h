@@ -83,10 +83,11 @@ class PoolDriver {
   std::vector<pool::Depot::Expired> expire();
   // In two stages (DESIGN section 4, point 7). False: no such lease.
   bool revoke(LeaseId lease);
-  // Who is told what happens in the pools, in order, after each event (pool/journal.h). While
-  // `all`, of grants and releases too.
+  // Who is told what happens in the pools, in order, after each event (pool/journal.h); of grants,
+  // releases and refusals only while follow_all() is on.
   using Follower = std::function<void(const pool::Event&)>;
-  void follow(Follower follower, bool all);
+  void follow(Follower follower) { follower_ = std::move(follower); }
+  void follow_all(bool all) { depot_.journal().listen(all); }
 
   // --- the end ---
   // Ends leases after `timeout`; `done` is called once nothing is left. Again: at once.

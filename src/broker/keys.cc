@@ -8,19 +8,11 @@
 namespace berth::broker {
 
 std::variant<PoolId, pool::Refusal> Keys::find(SessionId session, std::string_view key) {
-  if (const auto pool = driver_.depot().find_pool(key)) return *pool;
-  if (dynamic_keys_ && key.find("://") != key.npos) return find_url(key);
-  return unknown(session, key);
-}
-
-std::variant<PoolId, pool::Refusal> Keys::find_url(std::string_view key) {
-  auto parsed = parse_endpoint(key);
-  if (const std::string* wrong = std::get_if<std::string>(&parsed)) {
-    return pool::Refusal{Code::kInvalid, *wrong, {}, {}};
-  }
-  const Endpoint& endpoint = std::get<Endpoint>(parsed);
-  std::string url = endpoint.url();
-  if (const auto pool = driver_.depot().find_pool(url)) return *pool;
+  Found found = look_up(key);
+  if (const auto* pool = std::get_if<PoolId>(&found)) return *pool;
+  if (auto* refusal = std::get_if<pool::Refusal>(&found)) return std::move(*refusal);
+  auto* policy = std::get_if<pool::PoolPolicy>(&found);
+  if (policy == nullptr) return unknown(session, key);
   if (driver_.depot().dynamic_pools() >= kMaxDynamicPools && !driver_.forget_empty_pool()) {
     return pool::Refusal{
         Code::kQueueFull,
@@ -28,10 +20,27 @@ std::variant<PoolId, pool::Refusal> Keys::find_url(std::string_view key) {
         {},
         {}};
   }
+  return driver_.add_pool(std::move(*policy), /*dynamic=*/true);
+}
+
+Keys::Found Keys::look_up(std::string_view key) const {
+  if (const auto pool = driver_.depot().find_pool(key)) return *pool;
+  if (dynamic_keys_ && key.find("://") != key.npos) return look_up_url(key);
+  return std::monostate();
+}
+
+Keys::Found Keys::look_up_url(std::string_view key) const {
+  auto parsed = parse_endpoint(key);
+  if (const std::string* wrong = std::get_if<std::string>(&parsed)) {
+    return pool::Refusal{Code::kInvalid, *wrong, {}, {}};
+  }
+  const Endpoint& endpoint = std::get<Endpoint>(parsed);
+  std::string url = endpoint.url();
+  if (const auto pool = driver_.depot().find_pool(url)) return *pool;
   pool::PoolPolicy policy = dynamic_default_;
   policy.key = std::move(url);
   policy.endpoints = {endpoint};
-  return driver_.add_pool(std::move(policy), /*dynamic=*/true);
+  return policy;
 }
 
 pool::Refusal Keys::unknown(SessionId session, std::string_view key) const {

@@ -23,8 +23,13 @@ class Keys {
   // The refusal names the nearest key that this session may lease.
   std::variant<PoolId, pool::Refusal> find(SessionId session, std::string_view key);
 
+  // The same without effects: a policy is that of the pool that would be made. Nothing: no pool
+  // serves the key, nor could one.
+  using Found = std::variant<std::monostate, PoolId, pool::PoolPolicy, pool::Refusal>;
+  Found look_up(std::string_view key) const;
+
  private:
-  std::variant<PoolId, pool::Refusal> find_url(std::string_view key);
+  Found look_up_url(std::string_view key) const;
   pool::Refusal unknown(SessionId session, std::string_view key) const;
 
   PoolDriver& driver_;

@@ -117,6 +117,15 @@ void Sessions::bury(std::unique_ptr<Session> session) {
   driver_.release_slots(slots);
 }
 
+bool Sessions::kill(SessionId id, const std::string& message) {
+  for (const auto& [number, session] : sessions_) {
+    if (!session->greeted() || session->over() || session->id() != id) continue;
+    session->say_goodbye(Code::kRevoked, message);
+    return true;
+  }
+  return false;
+}
+
 void Sessions::end_all(Code code, const std::string& message) {
   for (const auto& [number, session] : sessions_) session->say_goodbye(code, message);
   reap();

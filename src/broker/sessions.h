@@ -40,6 +40,8 @@ class Sessions final : public SessionHost {
   // Ends what is over, and sets the timer of Hello; to be called at the end of each turn.
   void reap();
   void end_all(Code code, const std::string& message);
+  // Ends one, which is told why. False: there is no such session.
+  bool kill(SessionId id, const std::string& message);
 
   template <class Visit>
   void for_each(Visit&& visit) const {

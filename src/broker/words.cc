@@ -12,18 +12,6 @@
 namespace berth::broker {
 namespace {
 
-wire::Why why_frame(const pool::Why& why) {
-  wire::Why frame{why.cause,   why.leased,        why.max_connections,
-                  why.waiting, why.dial_failures, why.last_dial_error,
-                  {}};
-  for (const pool::Holder& holder : why.holders) {
-    const auto held = std::chrono::duration_cast<std::chrono::milliseconds>(holder.held).count();
-    frame.holders.push_back({static_cast<uint32_t>(holder.pid), holder.uid,
-                             net::command_of(holder.pid), static_cast<uint64_t>(held)});
-  }
-  return frame;
-}
-
 // "20/20 leased; oldest pid 4121 php-fpm (www-data) 31 s; 0 dial failures"
 std::string state_of(const wire::Why& why) {
   std::string text =
@@ -81,6 +69,22 @@ std::string words(const pool::Refusal& refusal, const wire::Why& why, uint32_t u
 
 }  // namespace
 
+wire::Why frame_of(const pool::Why& why) {
+  wire::Why frame{why.cause,   why.leased,        why.max_connections,
+                  why.waiting, why.dial_failures, why.last_dial_error,
+                  {}};
+  for (const pool::Holder& holder : why.holders) {
+    const auto held = std::chrono::duration_cast<std::chrono::milliseconds>(holder.held).count();
+    frame.holders.push_back({static_cast<uint32_t>(holder.pid), holder.uid,
+                             net::command_of(holder.pid), static_cast<uint64_t>(held)});
+  }
+  return frame;
+}
+
+std::string explain(const pool::Why& why) {
+  return cause_text(why.cause) + state_of(frame_of(why));
+}
+
 const char* explain(pool::Revoke::Cause cause) {
   switch (cause) {
     case pool::Revoke::Cause::shutdown: return "berthd is stopping, and drain_timeout has passed";
@@ -92,7 +96,7 @@ const char* explain(pool::Revoke::Cause cause) {
 
 wire::Refusal explain(uint64_t request_id, const pool::Refusal& refusal, uint32_t uid) {
   wire::Refusal frame{request_id, refusal.code, {}, {}};
-  if (refusal.why) frame.why = why_frame(*refusal.why);
+  if (refusal.why) frame.why = frame_of(*refusal.why);
   frame.message = words(refusal, frame.why.value_or(wire::Why{}), uid).substr(0, kMaxMessageBytes);
   return frame;
 }

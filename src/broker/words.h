@@ -1,6 +1,8 @@
 // Refusals in words: what the policy decided, as a frame that a person can act on (rule 11).
 #pragma once
 
+#include <string>
+
 #include "pool/actions.h"
 #include "wire/session_frames.h"
 
@@ -8,6 +10,10 @@ namespace berth::broker {
 
 // Reads /proc for the commands of the holders; off the fast path.
 wire::Refusal explain(uint64_t request_id, const pool::Refusal& refusal, uint32_t uid);
+
+// What a request waits for.
+std::string explain(const pool::Why& why);
+wire::Why frame_of(const pool::Why& why);
 
 // Why a lease was taken away.
 const char* explain(pool::Revoke::Cause cause);

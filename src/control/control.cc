@@ -13,21 +13,32 @@ constexpr int kBacklog = 128;
 
 }  // namespace
 
-Control::Control(loop::Loop& loop, broker::Broker& broker, const config::DaemonSettings& settings,
-                 uint32_t fd_limit, std::string version)
+Control::Control(loop::Loop& loop, broker::Broker& broker, DaemonOrders orders, uint32_t fd_limit,
+                 std::string version)
     : loop_(loop),
       broker_(broker),
-      path_(settings.control_socket),
-      mode_(settings.control_socket_mode),
+      path_(broker.settings().control_socket),
+      mode_(broker.settings().control_socket_mode),
       fd_limit_(fd_limit),
       mailbox_(loop, kMaxControlCalls),
       view_(loop, broker, std::move(version), [this] { return gate_->connections(); }),
-      server_(mailbox_, peers_, view_) {
-  peers_.set_admins(settings.admins);
+      orders_(loop, broker, view_, std::move(orders)),
+      watchers_(broker, view_),
+      server_(mailbox_, peers_, view_, orders_, watchers_, answers_) {
+  const auto take_admins = [this] { peers_.set_admins(broker_.settings().admins); };
+  take_admins();
+  broker_.at_reload(take_admins);
 }
 
 Control::~Control() {
   close();
+  broker_.at_reload(nullptr);
+}
+
+void Control::close() {
+  mailbox_.close();
+  orders_.finish();
+  watchers_.end_all();
 }
 
 absl::Status Control::open() {

@@ -9,11 +9,13 @@
 #include <string>
 
 #include "broker/broker.h"
-#include "config/settings.h"
+#include "control/answers.h"
 #include "control/gate.h"
+#include "control/orders.h"
 #include "control/peers.h"
 #include "control/server.h"
 #include "control/view.h"
+#include "control/watchers.h"
 #include "loop/mailbox.h"
 
 namespace berth::control {
@@ -21,22 +23,19 @@ namespace berth::control {
 class Control {
  public:
   // Borrows loop and broker. `fd_limit` is the process's limit on descriptors.
-  Control(loop::Loop& loop, broker::Broker& broker, const config::DaemonSettings& settings,
-          uint32_t fd_limit, std::string version);
+  Control(loop::Loop& loop, broker::Broker& broker, DaemonOrders orders, uint32_t fd_limit,
+          std::string version);
   // Closes, and ends all connections. Takes a moment at most.
   ~Control();
 
   // Opens the control socket. Says what could not be done and why.
   absl::Status open();
 
-  // What a reload changes: who may call.
-  void reload(const config::DaemonSettings& settings) { peers_.set_admins(settings.admins); }
-
   // The daemon is stopping: health says so. Calls are answered on until close(), so that one can
   // see what it waits for.
   void say_stopping() { server_.say_stopping(); }
   // What waits is answered; calls from now on get UNAVAILABLE. No effect the second time.
-  void close() { mailbox_.close(); }
+  void close();
 
  private:
   loop::Loop& loop_;
@@ -47,6 +46,9 @@ class Control {
   loop::Mailbox mailbox_;
   Peers peers_;
   View view_;
+  Orders orders_;
+  Answers answers_;
+  Watchers watchers_;
   Server server_;
   std::unique_ptr<Gate> gate_;
 };

@@ -13,7 +13,6 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "control/admin.h"
-#include "control/answers.h"
 
 namespace berth::control {
 namespace {
@@ -45,17 +44,18 @@ void set_up_once() {
 }  // namespace
 
 struct Server::Impl {
-  Impl(loop::Mailbox& mailbox, const Peers& peers, const View& view)
-      : service(mailbox, peers, view, answers) {}
+  Impl(loop::Mailbox& mailbox, const Peers& peers, const View& view, Orders& orders,
+       Watchers& watchers, Answers& answers)
+      : service(mailbox, peers, view, orders, watchers, answers) {}
 
-  Answers answers;
   AdminService service;
   std::unique_ptr<grpc::Server> server;
 };
 
-Server::Server(loop::Mailbox& mailbox, const Peers& peers, const View& view) {
+Server::Server(loop::Mailbox& mailbox, const Peers& peers, const View& view, Orders& orders,
+               Watchers& watchers, Answers& answers) {
   set_up_once();
-  impl_ = std::make_unique<Impl>(mailbox, peers, view);
+  impl_ = std::make_unique<Impl>(mailbox, peers, view, orders, watchers, answers);
   grpc::ResourceQuota quota("control socket");
   quota.SetMaxThreads(kMaxThreads).Resize(kMaxMemoryBytes);
   grpc::ServerBuilder builder;

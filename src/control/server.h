@@ -6,8 +6,11 @@
 
 #include <memory>
 
+#include "control/answers.h"
+#include "control/orders.h"
 #include "control/peers.h"
 #include "control/view.h"
+#include "control/watchers.h"
 #include "loop/mailbox.h"
 
 namespace berth::control {
@@ -15,7 +18,8 @@ namespace berth::control {
 class Server {
  public:
   // Starts. Borrows all.
-  Server(loop::Mailbox& mailbox, const Peers& peers, const View& view);
+  Server(loop::Mailbox& mailbox, const Peers& peers, const View& view, Orders& orders,
+         Watchers& watchers, Answers& answers);
   // Ends all calls and connections within a moment. Requires: the mailbox is closed, so that no
   // call waits for the loop any more.
   ~Server();

@@ -39,12 +39,6 @@ void add_counts(const pool::Pool& pool, v1::ConnectionCounts& counts) {
   counts.set_closing(counts.closing() + u32(pool.count(State::closing)));
 }
 
-absl::Status check(const v1::ListRequest& request) {
-  if (request.limit() <= kMaxRowsPerPage) return absl::OkStatus();
-  return absl::InvalidArgumentError(fmt::format("limit is {}; at most {} rows are told at once",
-                                                request.limit(), kMaxRowsPerPage));
-}
-
 size_t limit_of(const v1::ListRequest& request) {
   return request.limit() != 0 ? request.limit() : kMaxRowsPerPage;
 }
@@ -131,16 +125,35 @@ absl::Status View::unknown_key(const std::string& key) const {
                                          near.empty() ? "" : "; did you mean \"" + near + "\"?"));
 }
 
+absl::StatusOr<PoolId> View::find_pool(const std::string& key) const {
+  const broker::Keys::Found found = broker_.keys().look_up(key);
+  if (const auto* pool = std::get_if<PoolId>(&found)) return *pool;
+  if (const auto* wrong = std::get_if<pool::Refusal>(&found)) {
+    return absl::InvalidArgumentError(wrong->text);
+  }
+  return unknown_key(key);
+}
+
+absl::StatusOr<std::optional<PoolId>> View::chosen(const v1::ListRequest& request) const {
+  if (request.limit() > kMaxRowsPerPage) {
+    return absl::InvalidArgumentError(fmt::format("limit is {}; at most {} rows are told at once",
+                                                  request.limit(), kMaxRowsPerPage));
+  }
+  if (request.key().empty()) return std::nullopt;
+  const absl::StatusOr<PoolId> pool = find_pool(request.key());
+  if (!pool.ok()) return pool.status();
+  return *pool;
+}
+
 // The rows of one page: those of `slab` that belong to the key.
 template <class Slab, class Rows, class PoolOf, class Fill>
 absl::Status View::list(const v1::ListRequest& request, const Slab& slab, Rows& rows,
                         uint64_t& next, PoolOf pool_of, Fill fill) const {
-  if (const absl::Status good = check(request); !good.ok()) return good;
-  const std::optional<PoolId> only = depot().find_pool(request.key());
-  if (!only && !request.key().empty()) return unknown_key(request.key());
+  const auto only = chosen(request);
+  if (!only.ok()) return only.status();
   const auto first = static_cast<uint32_t>(std::min<uint64_t>(request.after(), UINT32_MAX));
   next = slab.for_some(first, kMaxRecordsPerPage, [&](auto, const auto& record) {
-    if (only && pool_of(record) != *only) return true;
+    if (*only && pool_of(record) != **only) return true;
     if (static_cast<size_t>(rows.size()) == limit_of(request)) return false;
     fill(record, *rows.Add());
     return true;
@@ -180,11 +193,10 @@ absl::Status View::show(const v1::ListRequest& request, v1::ListWaitersReply& re
 
 // Pools are few enough to walk past those of earlier pages.
 absl::Status View::show(const v1::ListRequest& request, v1::ListPoolsReply& reply) const {
-  if (const absl::Status good = check(request); !good.ok()) return good;
-  if (!request.key().empty()) {
-    const std::optional<PoolId> only = depot().find_pool(request.key());
-    if (!only) return unknown_key(request.key());
-    fill(depot().pool(*only), *reply.add_pools());
+  const auto only = chosen(request);
+  if (!only.ok()) return only.status();
+  if (*only) {
+    fill(depot().pool(**only), *reply.add_pools());
     return absl::OkStatus();
   }
   depot().for_each_pool([&](const pool::Pool& pool) {
@@ -200,14 +212,13 @@ absl::Status View::show(const v1::ListRequest& request, v1::ListPoolsReply& repl
 
 // In the order of their numbers, by which `after` goes.
 absl::Status View::show(const v1::ListRequest& request, v1::ListSessionsReply& reply) const {
-  if (const absl::Status good = check(request); !good.ok()) return good;
-  const std::optional<PoolId> only = depot().find_pool(request.key());
-  if (!only && !request.key().empty()) return unknown_key(request.key());
+  const auto only = chosen(request);
+  if (!only.ok()) return only.status();
   std::vector<std::pair<uint64_t, const pool::Session*>> found;
   broker_.sessions().for_each([&](const broker::Session& session) {
     const pool::Session* record = depot().session(session.id());
     if (record == nullptr || session.number() < request.after()) return;
-    if (!only || concerns(*record, *only)) found.emplace_back(session.number(), record);
+    if (!*only || concerns(*record, **only)) found.emplace_back(session.number(), record);
   });
   std::sort(found.begin(), found.end());
   for (const auto& [number, session] : found) {

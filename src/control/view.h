@@ -5,8 +5,10 @@
 #pragma once
 
 #include <absl/status/status.h>
+#include <absl/status/statusor.h>
 
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "base/close_reason.h"
@@ -25,6 +27,9 @@ class View {
   View(const loop::Loop& loop, const broker::Broker& broker, std::string version,
        std::function<size_t()> connections);
 
+  // The failure names the nearest key.
+  absl::StatusOr<PoolId> find_pool(const std::string& key) const;
+
   // The failure: no pool serves the key, or the bounds of the request are wrong.
   absl::Status show(const v1::StatusRequest& request, v1::StatusReply& reply) const;
   absl::Status show(const v1::ListRequest& request, v1::ListPoolsReply& reply) const;
@@ -32,11 +37,15 @@ class View {
   absl::Status show(const v1::ListRequest& request, v1::ListLeasesReply& reply) const;
   absl::Status show(const v1::ListRequest& request, v1::ListSessionsReply& reply) const;
   absl::Status show(const v1::ListRequest& request, v1::ListWaitersReply& reply) const;
+  // Of a lease by a program of user `uid`. (explain.cc)
+  absl::Status show(const v1::ExplainRequest& request, uint32_t uid, v1::ExplainReply& reply) const;
 
  private:
   const pool::Depot& depot() const { return broker_.driver().depot(); }
   const std::string& key_of(PoolId pool) const { return depot().pool(pool).policy().key; }
   absl::Status unknown_key(const std::string& key) const;
+  // Nothing: all pools.
+  absl::StatusOr<std::optional<PoolId>> chosen(const v1::ListRequest& request) const;
   template <class Slab, class Rows, class PoolOf, class Fill>
   absl::Status list(const v1::ListRequest& request, const Slab& slab, Rows& rows, uint64_t& next,
                     PoolOf pool_of, Fill fill) const;
@@ -45,6 +54,10 @@ class View {
   void fill(const pool::Lease& lease, v1::LeaseInfo& row) const;
   void fill(const pool::Session& session, v1::SessionInfo& row) const;
   void fill(const pool::Waiter& waiter, v1::WaiterInfo& row) const;
+  void show(const pool::Refusal& refusal, uint32_t uid, v1::ExplainReply& reply) const;
+  void show(const pool::Forecast& forecast, const pool::Pool& pool, v1::ExplainReply& reply) const;
+  std::string describe(ConnectionId id) const;
+  std::string words(const pool::Forecast& forecast, const pool::Pool& pool) const;
 
   const loop::Loop& loop_;
   const broker::Broker& broker_;

@@ -1,231 +1,88 @@
 #include "ctl/commands.h"
 
-#include <google/protobuf/util/json_util.h>
-#include <pwd.h>
-
-#include <algorithm>
-#include <cctype>
-#include <chrono>
-#include <cstdio>
-#include <map>
-
-#include "base/time.h"
-#include "ctl/table.h"
-
 namespace berth::ctl {
 namespace {
 
-using Stub = v1::Admin::Stub;
+void nothing(CLI::App&, Options&) {}
 
-void print_json(const google::protobuf::Message& message) {
-  google::protobuf::util::JsonPrintOptions options;
-  options.add_whitespace = true;
-  options.preserve_proto_field_names = true;
-  options.always_print_primitive_fields = true;
-  std::string text;
-  const auto status = google::protobuf::util::MessageToJsonString(message, &text, options);
-  if (!status.ok()) throw Failure{"cannot write JSON: " + status.ToString(), kUnavailable};
-  std::fputs(text.c_str(), stdout);
+void maybe_key(CLI::App& app, Options& options) {
+  app.add_option("key", options.key, "Of this key only")->type_name("KEY");
 }
 
-void print(const Table& table) {
-  std::fputs(table.text(terminal_width(stdout)).c_str(), stdout);
+void key(CLI::App& app, Options& options) {
+  app.add_option("key", options.key, "The key of the pool")->type_name("KEY")->required();
 }
 
-// All pages of a listing as one reply.
-template <class Reply>
-Reply list(Link& link, Link::Method<v1::ListRequest, Reply> method, const Options& options) {
-  v1::ListRequest request;
-  request.set_key(options.key);
-  Reply all;
-  for (;;) {
-    const Reply page = link.call(method, request);
-    all.MergeFrom(page);
-    if (!page.has_next()) break;
-    request.set_after(page.next());
-  }
-  all.clear_next();
-  return all;
+void key_and_count(CLI::App& app, Options& options) {
+  key(app, options);
+  app.add_option("count", options.count, "At most so many; else all")->type_name("N");
 }
 
-std::string number(uint64_t value) {
-  return std::to_string(value);
+void key_and_user(CLI::App& app, Options& options) {
+  key(app, options);
+  app.add_option("--user", options.user, "Whose lease, by name or number; else yours")
+      ->type_name("USER");
 }
 
-// One word, as every cell that a script may look at: "12ms".
-std::string time(uint64_t ms) {
-  std::string text = format_duration(std::chrono::milliseconds(static_cast<int64_t>(ms)));
-  std::erase(text, ' ');
-  return text;
+void lease(CLI::App& app, Options& options) {
+  app.add_option("lease", options.id, "Its number, as berthctl leases tells it")
+      ->type_name("LEASE")
+      ->required();
 }
 
-std::string or_dash(std::string text) {
-  return text.empty() ? "-" : text;
+void session(CLI::App& app, Options& options) {
+  app.add_option("session", options.id, "Its number, as berthctl sessions tells it")
+      ->type_name("SESSION")
+      ->required();
 }
 
-// STATE_NAME -> state_name, without `prefix`.
-std::string word(std::string name, size_t prefix = 0) {
-  std::transform(name.begin(), name.end(), name.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return name.substr(prefix);
+void level(CLI::App& app, Options& options) {
+  app.add_option("level", options.level, "trace, debug, info, warn, error or off")
+      ->type_name("LEVEL")
+      ->required();
 }
 
-std::string user(uint32_t uid) {
-  static std::map<uint32_t, std::string> names;
-  std::string& name = names[uid];
-  if (name.empty()) {
-    const passwd* entry = getpwuid(uid);
-    name = entry != nullptr ? entry->pw_name : number(uid);
-  }
-  return name;
+void now(CLI::App& app, Options& options) {
+  app.add_flag("--now", options.now, "Revoke what is leased instead of waiting for it");
 }
 
-std::string process(uint32_t pid) {
-  return pid != 0 ? number(pid) : "-";
+void which_events(CLI::App& app, Options& options) {
+  maybe_key(app, options);
+  app.add_flag("--follow", options.follow, "Go on with what happens from now on");
+  app.add_option("--recent", options.recent,
+                 "How many past ones to begin with, at most 1000;\nelse all, or none with --follow")
+      ->type_name("N");
 }
 
-std::string counts(const v1::ConnectionCounts& c) {
-  std::string text;
-  const std::pair<uint32_t, const char*> parts[] = {
-      {c.idle(), "idle"},           {c.leased(), "leased"},
-      {c.parked(), "parked"},       {c.connecting(), "connecting"},
-      {c.resetting(), "resetting"}, {c.closing(), "closing"}};
-  uint32_t sum = 0;
-  for (const auto& [count, name] : parts) {
-    sum += count;
-    if (count > 0) text += (text.empty() ? ": " : ", ") + number(count) + " " + name;
-  }
-  return number(sum) + text;
-}
+constexpr Command kCommands[] = {
+    {"status", "the daemon as a whole", nothing, run_status},
+    {"pools", "pools, what they hold and what they have done", maybe_key, run_pools},
+    {"connections", "connections and their states", maybe_key, run_connections},
+    {"leases", "who holds a connection, and for how long", maybe_key, run_leases},
+    {"sessions", "programs that are connected to berthd", maybe_key, run_sessions},
+    {"waiters", "requests that wait for a connection", maybe_key, run_waiters},
+    {"events", "what has happened, or happens", which_events, run_events},
+    {"explain", "what a lease would come to now, and why", key_and_user, run_explain},
+    {"renew", "have new leases of a key dial afresh", key, run_renew},
+    {"evict", "close idle connections of a key now", key_and_count, run_evict},
+    {"expire", "close what has been idle since the last time", nothing, run_expire},
+    {"pause", "let new requests of a key wait", key, run_pause},
+    {"resume", "grant them again", key, run_open},
+    {"disable", "refuse requests of a key", key, run_disable},
+    {"enable", "grant them again", key, run_open},
+    {"drain", "disable a key and wait until its leases are back", key, run_drain},
+    {"undrain", "grant its leases again", key, run_open},
+    {"revoke", "take a lease away", lease, run_revoke},
+    {"kill", "end a session and all that it holds", session, run_kill},
+    {"reload", "read the configuration again", nothing, run_reload},
+    {"log-level", "change how much is logged", level, run_log_level},
+    {"shutdown", "end the daemon, once its leases are back", now, run_shutdown},
+};
 
 }  // namespace
 
-void run_status(Link& link, const Options& options) {
-  const auto status = link.call(&Stub::Status, v1::StatusRequest());
-  if (options.json) return print_json(status);
-  std::printf("berthd %s, pid %u (%s), %s for %s\n", status.version().c_str(), status.pid(),
-              user(status.uid()).c_str(), status.stopping() ? "stopping; up" : "up",
-              time(status.uptime_ms()).c_str());
-  std::printf("pools        %u\n", status.pools());
-  std::printf("connections  %s\n", counts(status.connections()).c_str());
-  std::printf("leases       %u\n", status.leases());
-  std::printf("waiters      %u\n", status.waiters());
-  std::printf("sessions     %u\n", status.sessions());
-  std::printf("descriptors  %u of %u\n", status.slots_used(), status.slots());
-  if (status.failed_closes() > 0) {
-    std::printf("failed closes   %s\n", number(status.failed_closes()).c_str());
-  }
-  if (status.lost_log_lines() > 0) {
-    std::printf("lost log lines  %s\n", number(status.lost_log_lines()).c_str());
-  }
-}
-
-void run_pools(Link& link, const Options& options) {
-  const auto reply = list(link, &Stub::ListPools, options);
-  if (options.json) return print_json(reply);
-  Table table({{"KEY", Align::left, true},
-               {"INTAKE"},
-               {"IDLE", Align::right},
-               {"LEASED", Align::right},
-               {"OTHER", Align::right},
-               {"MAX", Align::right},
-               {"WAITING", Align::right},
-               {"GRANTS", Align::right},
-               {"DIALS", Align::right},
-               {"FAILED", Align::right}});
-  for (const v1::PoolInfo& pool : reply.pools()) {
-    const v1::ConnectionCounts& c = pool.connections();
-    const uint32_t others = c.connecting() + c.parked() + c.resetting() + c.closing();
-    table.add({pool.key(), word(v1::PoolInfo::Intake_Name(pool.intake())), number(c.idle()),
-               number(c.leased()), number(others),
-               pool.max_connections() != 0 ? number(pool.max_connections()) : "-",
-               number(pool.waiting()), number(pool.grants()), number(pool.dials()),
-               number(pool.failed_dials())});
-  }
-  print(table);
-  for (const v1::PoolInfo& pool : reply.pools()) {
-    if (pool.dial_failures() == 0) continue;
-    std::printf("%s: %s dials have failed since the last that did not: %s\n", pool.key().c_str(),
-                number(pool.dial_failures()).c_str(), pool.last_dial_error().c_str());
-  }
-}
-
-void run_connections(Link& link, const Options& options) {
-  const auto reply = list(link, &Stub::ListConnections, options);
-  if (options.json) return print_json(reply);
-  Table table({{"CONNECTION", Align::right},
-               {"KEY", Align::left, true},
-               {"STATE"},
-               {"FOR", Align::right},
-               {"USES", Align::right},
-               {"LEASE", Align::right},
-               {"ENDPOINT", Align::left, true}});
-  for (const v1::ConnectionInfo& connection : reply.connections()) {
-    constexpr size_t kPrefix = 6;  // CLOSE_
-    std::string state = word(v1::ConnectionInfo::State_Name(connection.state()));
-    if (connection.close_reason() != v1::CLOSE_REASON_UNSPECIFIED) {
-      state += ":" + word(v1::CloseReason_Name(connection.close_reason()), kPrefix);
-    }
-    table.add({number(connection.connection_id()), connection.key(), state,
-               time(connection.in_state_ms()), number(connection.uses()),
-               connection.lease_id() != 0 ? number(connection.lease_id()) : "-",
-               connection.endpoint()});
-  }
-  print(table);
-}
-
-void run_leases(Link& link, const Options& options) {
-  const auto reply = list(link, &Stub::ListLeases, options);
-  if (options.json) return print_json(reply);
-  Table table({{"LEASE", Align::right},
-               {"KEY", Align::left, true},
-               {"HELD", Align::right},
-               {"PID", Align::right},
-               {"COMMAND", Align::left, true},
-               {"USER", Align::left, true},
-               {"SESSION", Align::right}});
-  for (const v1::LeaseInfo& lease : reply.leases()) {
-    table.add({number(lease.lease_id()), lease.key(), time(lease.held_ms()), process(lease.pid()),
-               or_dash(lease.command()), user(lease.uid()), number(lease.session_id())});
-  }
-  print(table);
-}
-
-void run_sessions(Link& link, const Options& options) {
-  const auto reply = list(link, &Stub::ListSessions, options);
-  if (options.json) return print_json(reply);
-  Table table({{"SESSION", Align::right},
-               {"PID", Align::right},
-               {"COMMAND", Align::left, true},
-               {"USER", Align::left, true},
-               {"LEASES", Align::right},
-               {"WAITING", Align::right}});
-  for (const v1::SessionInfo& session : reply.sessions()) {
-    table.add({number(session.session_id()), process(session.pid()), or_dash(session.command()),
-               user(session.uid()), number(session.leases()), number(session.waiters())});
-  }
-  print(table);
-}
-
-void run_waiters(Link& link, const Options& options) {
-  const auto reply = list(link, &Stub::ListWaiters, options);
-  if (options.json) return print_json(reply);
-  Table table({{"KEY", Align::left, true},
-               {"WAITED", Align::right},
-               {"LEFT", Align::right},
-               {"WANTS", Align::right},
-               {"LACKS", Align::right},
-               {"PID", Align::right},
-               {"COMMAND", Align::left, true},
-               {"USER", Align::left, true},
-               {"SESSION", Align::right}});
-  for (const v1::WaiterInfo& waiter : reply.waiters()) {
-    table.add({waiter.key(), time(waiter.waited_ms()),
-               waiter.has_expires_in_ms() ? time(waiter.expires_in_ms()) : "-",
-               number(waiter.count()), number(waiter.missing()), process(waiter.pid()),
-               or_dash(waiter.command()), user(waiter.uid()), number(waiter.session_id())});
-  }
-  print(table);
+std::span<const Command> commands() {
+  return kCommands;
 }
 
 }  // namespace berth::ctl

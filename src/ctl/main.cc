@@ -1,5 +1,7 @@
 // berthctl: the administrator's command.
+#include <sysexits.h>
 #include <CLI/CLI.hpp>
+
 #include <algorithm>
 #include <cstdio>
 #include <string>
@@ -7,16 +9,18 @@
 #include <vector>
 
 #include "base/nearest.h"
+#include "base/status_text.h"
 #include "ctl/commands.h"
 
 namespace {
 
 using namespace berth::ctl;
 
-constexpr const char* kAbout = "berthctl shows what a running berthd holds and does.\n";
+constexpr const char* kAbout =
+    "berthctl shows what a running berthd holds and does, and controls it.\n";
 constexpr const char* kFooter =
-    "\nExit status: 64 wrong usage or no such key, 69 berthd is not running, 75 try again,\n"
-    "77 not permitted. See berthctl(8).";
+    "\nExit status: 64 wrong usage or no such key, lease or session, 69 berthd is not running,\n"
+    "75 try again, 77 not permitted, 78 wrong configuration. See berthctl(8).";
 
 int complain(const std::string& text, int exit_code) {
   std::fprintf(stderr, "berthctl: %s\n", text.c_str());
@@ -39,7 +43,7 @@ std::string_view command_word(int argc, char** argv) {
 // "" if the command is known, or missing.
 std::string unknown_command(std::string_view word) {
   std::vector<std::string_view> names;
-  for (const Command& command : kCommands) names.emplace_back(command.name);
+  for (const Command& command : commands()) names.emplace_back(command.name);
   if (word.empty() || std::find(names.begin(), names.end(), word) != names.end()) return "";
   const std::string near = berth::nearest(word, names);
   return "unknown command " + std::string(word) +
@@ -49,7 +53,7 @@ std::string unknown_command(std::string_view word) {
 
 int run(int argc, char** argv) {
   if (const std::string text = unknown_command(command_word(argc, argv)); !text.empty()) {
-    return complain(text, kUsage);
+    return complain(text, EX_USAGE);
   }
   Options options;
   CLI::App app(kAbout, "berthctl");
@@ -62,27 +66,22 @@ int run(int argc, char** argv) {
       ->type_name("PATH");
   app.require_subcommand(1);
   app.fallthrough();
-  for (const Command& command : kCommands) {
+  const Command* chosen = nullptr;
+  for (const Command& command : commands()) {
     CLI::App* sub = app.add_subcommand(command.name, command.summary);
     sub->add_flag("--json", options.json, "Print JSON, as berthctl(8) describes it");
-    if (command.takes_key)
-      sub->add_option("key", options.key, "Of this key only")->type_name("KEY");
+    command.declare(*sub, options);
+    sub->callback([&] { chosen = &command; });
   }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : kUsage;
+    return app.exit(error) == 0 ? 0 : EX_USAGE;
   }
-  const std::string chosen = app.get_subcommands().front()->get_name();
-  try {
-    Link link(options.socket);
-    for (const Command& command : kCommands) {
-      if (chosen == command.name) command.run(link, options);
-    }
-  } catch (const Failure& failure) {
-    return complain(failure.text, failure.exit_code);
-  }
-  return std::fflush(stdout) == 0 ? 0 : complain("cannot write the output", kUnavailable);
+  absl::StatusOr<Link> link = Link::open(options.socket);
+  const absl::Status status = link.ok() ? chosen->run(*link, options) : link.status();
+  if (!status.ok()) return complain(berth::text_of(status), exit_code_of(status));
+  return std::fflush(stdout) == 0 ? 0 : complain("cannot write the output", EX_UNAVAILABLE);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <string>
 #include <variant>
 
@@ -42,8 +43,16 @@ int serve(const config::Settings& settings, const daemon::Options& options) {
 
   loop::Loop loop;
   broker::Broker broker(loop, settings, fd_limit);
-  control::Control control(loop, broker, settings.daemon, fd_limit, BERTH_VERSION);
-  const auto stop = [&] {
+  std::function<void()> stop;
+  daemon::Reload reload(loop, broker, options.load);
+  const control::DaemonOrders orders = {
+      [&](control::ReloadDone done) { reload.start(std::move(done)); },
+      [&](bool now) {
+        stop();
+        if (now) stop();
+      }};
+  control::Control control(loop, broker, orders, fd_limit, BERTH_VERSION);
+  stop = [&] {
     const Duration timeout = broker.settings().drain_timeout;
     log().info("stops; waits up to {} for running leases", format_duration(timeout));
     control.say_stopping();
@@ -55,7 +64,6 @@ int serve(const config::Settings& settings, const daemon::Options& options) {
   // Before anybody can know that berthd is there, so that it always ends well.
   const loop::SignalWatch term(loop, SIGTERM, stop);
   const loop::SignalWatch interrupt(loop, SIGINT, stop);
-  daemon::Reload reload(loop, broker, control, options.load);
   absl::Status opened = broker.open();
   if (opened.ok()) opened = control.open();
   if (!opened.ok()) return complain(text_of(opened), EX_CANTCREAT);

@@ -19,41 +19,53 @@ void tell(const char* what, const std::vector<std::string>& names) {
 
 }  // namespace
 
-Reload::Reload(loop::Loop& loop, broker::Broker& broker, control::Control& control,
-               config::LoadOptions options)
+Reload::Reload(loop::Loop& loop, broker::Broker& broker, config::LoadOptions options)
     : loop_(loop),
       broker_(broker),
-      control_(control),
       options_(std::move(options)),
       hangup_(loop, SIGHUP, [this] { start(); }) {}
 
-void Reload::start() {
+void Reload::start(control::ReloadDone done) {
+  if (done) (reading_ ? asked_again_ : asked_).push_back(std::move(done));
   again_ = reading_;
-  if (std::exchange(reading_, true)) return;
+  if (!reading_) read();
+}
+
+void Reload::read() {
+  reading_ = true;
   loop_.run_on_worker([this] { loaded_ = config::load(options_); }, [this] { finish(); });
 }
 
 void Reload::finish() {
   reading_ = false;
-  if (std::exchange(again_, false)) return start();
-  for (const config::Problem& warning : loaded_.warnings) log().warn("{}", warning.str());
-  for (const config::Problem& problem : loaded_.problems) log().error("{}", problem.str());
-  if (!loaded_.problems.empty()) {
-    return log().error("reload: nothing has changed, because of {} problem{}",
-                       loaded_.problems.size(), loaded_.problems.size() == 1 ? "" : "s");
+  const control::ReloadOutcome outcome = take_over();
+  for (const auto& done : std::exchange(asked_, std::move(asked_again_))) done(outcome);
+  asked_again_.clear();
+  if (std::exchange(again_, false)) read();
+}
+
+control::ReloadOutcome Reload::take_over() {
+  control::ReloadOutcome outcome;
+  for (const config::Problem& warning : loaded_.warnings) outcome.warnings.push_back(warning.str());
+  for (const std::string& warning : outcome.warnings) log().warn("{}", warning);
+  std::vector<std::string> problems;
+  for (const config::Problem& problem : loaded_.problems) problems.push_back(problem.str());
+  for (const std::string& problem : problems) log().error("{}", problem);
+  outcome.result = problems.empty() ? broker_.reload(loaded_.settings)
+                                    : absl::FailedPreconditionError(absl::StrJoin(problems, "\n"));
+  if (!outcome.result.ok()) {
+    log().error("reload: nothing has changed{}",
+                problems.empty() ? ": " + text_of(outcome.result.status()) : "");
+    return outcome;
   }
-  const auto reloaded = broker_.reload(loaded_.settings);
-  if (!reloaded.ok()) {
-    return log().error("reload: nothing has changed: {}", text_of(reloaded.status()));
-  }
-  control_.reload(broker_.settings());
   set_log_level(loaded_.settings.daemon.log_level);
-  tell("new pools", reloaded->added);
-  tell("changed pools", reloaded->changed);
-  tell("renewed pools", reloaded->renewed);
-  tell("removed pools", reloaded->removed);
-  tell("without effect until a restart", reloaded->at_restart);
+  tell("new pools", outcome.result->added);
+  tell("changed pools", outcome.result->changed);
+  tell("renewed pools", outcome.result->renewed);
+  tell("removed pools", outcome.result->removed);
+  tell("without effect until a restart", outcome.result->at_restart);
   log().info("reloaded: {} pools", loaded_.settings.pools.size());
+  return outcome;
 }
 
 }  // namespace berth::daemon

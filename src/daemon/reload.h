@@ -1,11 +1,11 @@
 // Reload: reads the configuration again on SIGHUP and hands it to the broker (rule 23).
 #pragma once
 
-#include <optional>
+#include <vector>
 
 #include "broker/broker.h"
 #include "config/load.h"
-#include "control/control.h"
+#include "control/orders.h"
 #include "loop/loop.h"
 #include "loop/signal_watch.h"
 
@@ -15,21 +15,25 @@ namespace berth::daemon {
 // nor a slow directory service delays leases.
 class Reload {
  public:
-  Reload(loop::Loop& loop, broker::Broker& broker, control::Control& control,
-         config::LoadOptions options);
+  Reload(loop::Loop& loop, broker::Broker& broker, config::LoadOptions options);
 
-  void start();
+  // `done` is told what came of it, which is logged too. Who asks while the files are being read
+  // is told of the next time, since they may have changed.
+  void start(control::ReloadDone done = nullptr);
 
  private:
+  void read();
   void finish();
+  control::ReloadOutcome take_over();
 
   loop::Loop& loop_;
   broker::Broker& broker_;
-  control::Control& control_;
   const config::LoadOptions options_;
   config::Loaded loaded_;
   bool reading_ = false;
-  bool again_ = false;  // the files may have changed since they were read
+  bool again_ = false;                      // the files may have changed since they were read
+  std::vector<control::ReloadDone> asked_;  // of what is being read
+  std::vector<control::ReloadDone> asked_again_;
   loop::SignalWatch hangup_;
 };
 

@@ -56,7 +56,7 @@ bool Depot::reconfigure_pool(TimePoint now, PoolId id, PoolPolicy policy, Action
   Pool& pool = *pools_[id];
   std::vector<std::pair<Waiter*, Refusal>> strangers;
   for (Waiter& waiter : pool.waiters()) {
-    if (auto refusal = refusal_of_access(*waiter.session, policy)) {
+    if (auto refusal = refusal_of_access(waiter.session->info, policy)) {
       strangers.emplace_back(&waiter, std::move(*refusal));
     }
   }
@@ -99,7 +99,7 @@ std::vector<std::string_view> Depot::keys(SessionId id) const {
   const Session& session = sessions_[id];
   std::vector<std::string_view> keys;
   for_each_pool([&](const Pool& pool) {
-    if (!pool.removed() && !refusal_of_access(session, pool.policy()))
+    if (!pool.removed() && !refusal_of_access(session.info, pool.policy()))
       keys.push_back(pool.policy().key);
   });
   std::sort(keys.begin(), keys.end());
@@ -133,14 +133,13 @@ void Depot::end_session(TimePoint now, SessionId id, Actions& actions) {
 }
 
 // Rule A, and what a session may hold in all.
-std::optional<Refusal> Depot::refusal_of_access(const Session& session,
-                                                const PoolPolicy& policy) const {
+std::optional<Refusal> Depot::refusal_of_access(const SessionInfo& info, const PoolPolicy& policy) {
   const auto& uids = policy.allow_uids;
-  if (std::find(uids.begin(), uids.end(), session.info.uid) == uids.end()) {
+  if (std::find(uids.begin(), uids.end(), info.uid) == uids.end()) {
     return Refusal{
         Code::kNotPermitted, "allow_users of \"" + policy.key + "\" does not name it", {}, {}};
   }
-  if (session.info.foreign_netns && policy.sandbox != Sandbox::pinned) {
+  if (info.foreign_netns && policy.sandbox != Sandbox::pinned) {
     return Refusal{Code::kNotPermitted,
                    "the program runs in another network namespace than berthd, and \"" +
                        policy.key + "\" does not say sandbox = \"pinned\"",
@@ -150,13 +149,21 @@ std::optional<Refusal> Depot::refusal_of_access(const Session& session,
   return std::nullopt;
 }
 
+Forecast Depot::forecast(TimePoint now, const SessionInfo& info, PoolId id) const {
+  const Pool& pool = *pools_[id];
+  if (auto refusal = refusal_of_access(info, pool.policy())) {
+    return {Step::refuse, {}, {}, std::move(refusal)};
+  }
+  return pool.forecast(now, info);
+}
+
 void Depot::request(TimePoint now, SessionId id, PoolId pool_id, const Request& request,
                     Actions& actions) {
   Session* const found = sessions_.find(id);
   if (found == nullptr) return;
   Session& session = *found;
   Pool& pool = *pools_[pool_id];
-  std::optional<Refusal> refusal = refusal_of_access(session, pool.policy());
+  std::optional<Refusal> refusal = refusal_of_access(session.info, pool.policy());
   if (!refusal && session.leases.size() + request.count > kMaxLeasesPerSession) {
     refusal = Refusal{Code::kQueueFull,
                       "a session holds at most " + std::to_string(kMaxLeasesPerSession) + " leases",

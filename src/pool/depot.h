@@ -48,6 +48,16 @@ class Depot {
   void remove_pool(TimePoint now, PoolId pool, Actions& actions);
   void set_total_max_idle(TimePoint now, int most, Actions& actions);
   const Pool& pool(PoolId id) const { return *pools_[id]; }
+  // nullptr: it has gone.
+  const Pool* try_pool(PoolId id) const {
+    const std::unique_ptr<Pool>* found = pools_.find(id);
+    return found != nullptr ? found->get() : nullptr;
+  }
+  // Rule A: why such a session may not lease of such a pool.
+  static std::optional<Refusal> refusal_of_access(const SessionInfo& info,
+                                                  const PoolPolicy& policy);
+  // What a request of such a session would come to.
+  Forecast forecast(TimePoint now, const SessionInfo& info, PoolId pool) const;
   // Sorted keys that this session may lease.
   std::vector<std::string_view> keys(SessionId session) const;
 
@@ -134,7 +144,6 @@ class Depot {
   }
 
  private:
-  std::optional<Refusal> refusal_of_access(const Session& session, const PoolPolicy& policy) const;
   Pool& pool_of(const Connection& connection) { return *pools_[connection.pool]; }
   Waiter* waiting(SessionId session, uint64_t request_id) const;
   // After each event: slots to those who wait for them, evictions, total_max_idle.

@@ -34,13 +34,14 @@ enum class EventKind : uint8_t {
   pause,          // rule 17
   disable,
   open,
-  renew,   // `detail` idle connections were closed
-  evict,   // likewise
-  expire,  // likewise
-  reload,  // its settings have changed
-  remove,  // it has left the configuration
+  renew,    // `detail` idle connections were closed
+  evict,    // likewise
+  expire,   // likewise
+  reload,   // its settings have changed
+  remove,   // it has left the configuration
+  backoff,  // `detail` is for how many ms its endpoint is not dialled, after failures
 };
-inline constexpr size_t kEventKinds = static_cast<size_t>(EventKind::remove) + 1;
+inline constexpr size_t kEventKinds = static_cast<size_t>(EventKind::backoff) + 1;
 
 constexpr const char* event_name(EventKind kind) {
   switch (kind) {
@@ -62,6 +63,7 @@ constexpr const char* event_name(EventKind kind) {
     case EventKind::expire: return "expire";
     case EventKind::reload: return "reload";
     case EventKind::remove: return "remove";
+    case EventKind::backoff: return "backoff";
   }
   return "unknown";
 }

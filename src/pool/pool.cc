@@ -141,8 +141,13 @@ void Pool::dial_failed(TimePoint now, Connection& connection, std::string_view e
 void Pool::note_failure(TimePoint now, const Connection& connection, std::string_view error) {
   note_connection(now, EventKind::dial_failed, connection, 0, error);
   EndpointState& endpoint = endpoints_[connection.endpoint];
+  const TimePoint before = endpoint.backoff.ready_at();
   endpoint.backoff.fail(now, connection.since, shared_.random);
   endpoint.last_error = error;
+  if (endpoint.backoff.ready_at() == before) return;
+  const Duration wait = endpoint.backoff.ready_at() - now;
+  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(wait).count();
+  note(now, EventKind::backoff, static_cast<uint64_t>(ms));
 }
 
 // --- what came of a release ---

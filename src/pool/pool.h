@@ -18,6 +18,7 @@
 #include "pool/backoff.h"
 #include "pool/deadlines.h"
 #include "pool/fd_budget.h"
+#include "pool/forecast.h"
 #include "pool/idle_set.h"
 #include "pool/journal.h"
 #include "pool/policy.h"
@@ -141,6 +142,8 @@ class Pool {
   // The arrival of the last request.
   uint64_t last_arrival() const { return last_arrival_; }
   Why why(TimePoint now) const;
+  // Rule A aside. (pool_forecast.cc)
+  Forecast forecast(TimePoint now, const SessionInfo& info) const;
   Owner owner_for(const SessionInfo& info) const;
 
   using StateList = List<Connection, &Connection::state_link>;
@@ -196,9 +199,9 @@ class Pool {
   void refill(TimePoint now, size_t spare_dials, Actions& actions);
   void start_dial(TimePoint now, Actions& actions);
   void plan_retry(TimePoint now);
-  EndpointState* ready_endpoint(TimePoint now);
-  bool can_dial(TimePoint now);
-  bool probing(TimePoint now);
+  const EndpointState* ready_endpoint(TimePoint now) const;
+  bool can_dial(TimePoint now) const;
+  bool probing(TimePoint now) const;
   bool at_max() const;
   bool beyond_max() const;  // after a reload
   void want_slot(uint64_t arrival);
@@ -223,9 +226,12 @@ class Pool {
   void keep(Event event);
   void count_event(EventKind kind, uint64_t detail);
 
+  // pool_forecast.cc
+  const Connection* idle_for(TimePoint now, Owner owner) const;
+  Forecast forecast_capacity(TimePoint now) const;
+
   // pool_grant.cc
-  std::optional<Refusal> refusal_at_once(TimePoint now, const Session& session,
-                                         const Request& request) const;
+  std::optional<Refusal> refusal_at_once(TimePoint now, uint32_t count) const;
   bool grant_at_once(TimePoint now, Session& session, const Ticket& ticket, Actions& actions);
   Waiter& enqueue(Session& session, const Ticket& ticket, uint32_t count);
   void serve_new(TimePoint now, Waiter& waiter, Actions& actions);

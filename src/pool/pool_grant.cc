@@ -5,6 +5,14 @@
 #include "pool/pool.h"
 
 namespace berth::pool {
+namespace {
+
+std::string too_many_waiters_text() {
+  return "this session has " + std::to_string(kMaxWaitersPerSession) +
+         " requests that wait already";
+}
+
+}  // namespace
 
 void Pool::request(TimePoint now, Session& session, const Request& request, Actions& actions) {
   const bool patient = request.timeout > Duration::zero();
@@ -16,7 +24,11 @@ void Pool::request(TimePoint now, Session& session, const Request& request, Acti
                       patient};
   last_arrival_ = ticket.arrival;
   if (request.count == 1 && grant_at_once(now, session, ticket, actions)) return;
-  if (auto refusal = refusal_at_once(now, session, request)) {
+  auto refusal = refusal_at_once(now, request.count);
+  if (!refusal && session.waiters.size() >= kMaxWaitersPerSession) {
+    refusal = Refusal{Code::kQueueFull, too_many_waiters_text(), {}, {}};
+  }
+  if (refusal) {
     turn_away(now, session.id, request.request_id, std::move(*refusal), actions);
     return;
   }
@@ -64,29 +76,21 @@ std::string Pool::too_many_text(uint32_t count) const {
          "\" is " + std::to_string(policy_.max_connections);
 }
 
-std::optional<Refusal> Pool::refusal_at_once(TimePoint now, const Session& session,
-                                             const Request& request) const {
+std::optional<Refusal> Pool::refusal_at_once(TimePoint now, uint32_t count) const {
   if (ending_)
     return removed() ? Refusal{Code::kNoSuchKey, gone_text(), {}, {}}
                      : Refusal{Code::kShuttingDown, "", {}, {}};
   if (intake_ == Intake::disabled) return Refusal{Code::kDisabled, policy_.key, {}, {}};
-  if (request.count == 0) return Refusal{Code::kInvalid, "count is 0", {}, {}};
+  if (count == 0) return Refusal{Code::kInvalid, "count is 0", {}, {}};
   if (policy_.max_connections != kUnlimited &&
-      request.count > static_cast<uint32_t>(policy_.max_connections)) {
-    return Refusal{Code::kInvalid, too_many_text(request.count), {}, {}};
+      count > static_cast<uint32_t>(policy_.max_connections)) {
+    return Refusal{Code::kInvalid, too_many_text(count), {}, {}};
   }
   if (refuses_at_once(now)) return Refusal{Code::kUpstreamDown, "", {}, why(now)};
   if (waiters_.size() >= static_cast<size_t>(policy_.max_waiters)) {
     Why full = why(now);
     full.cause = Cause::kQueueFull;
     return Refusal{Code::kQueueFull, "", {}, std::move(full)};
-  }
-  if (session.waiters.size() >= kMaxWaitersPerSession) {
-    return Refusal{
-        Code::kQueueFull,
-        "this session has " + std::to_string(kMaxWaitersPerSession) + " requests that wait already",
-        {},
-        {}};
   }
   return std::nullopt;
 }

@@ -127,7 +127,7 @@ bool Pool::make_place(TimePoint now, const Waiter& waiter, Pass& pass, Actions& 
 void Pool::start_dial(TimePoint now, Actions& actions) {
   const ConnectionId id = shared_.connections.allocate();
   Connection& connection = shared_.connections[id];
-  EndpointState* endpoint = ready_endpoint(now);
+  const EndpointState* endpoint = ready_endpoint(now);
   BERTH_CHECK(endpoint != nullptr, "a dial has an endpoint that is not in backoff");
   connection.id = id;
   connection.pool = id_;
@@ -181,20 +181,20 @@ void Pool::plan_retry(TimePoint now) {
   shared_.deadlines.set(deadline_, retry);
 }
 
-Pool::EndpointState* Pool::ready_endpoint(TimePoint now) {
-  for (EndpointState& endpoint : endpoints_) {
+const Pool::EndpointState* Pool::ready_endpoint(TimePoint now) const {
+  for (const EndpointState& endpoint : endpoints_) {
     if (!endpoint.backoff.waits(now)) return &endpoint;
   }
   return nullptr;
 }
 
 // After a failure one dial at a time probes the endpoint, until one succeeds.
-bool Pool::can_dial(TimePoint now) {
+bool Pool::can_dial(TimePoint now) const {
   if (ready_endpoint(now) == nullptr) return false;
   return !probing(now) || count(State::connecting) == 0;
 }
 
-bool Pool::probing(TimePoint now) {
+bool Pool::probing(TimePoint now) const {
   const EndpointState* endpoint = ready_endpoint(now);
   return endpoint != nullptr && endpoint->backoff.failures() > 0;
 }

@@ -327,7 +327,8 @@ TEST_F(BrokerTest, WhatIsRevokedFreesItsPlaceAtOnce) {
 TEST_F(BrokerTest, AFollowerIsToldWhatHappensInOrder) {
   start();
   std::vector<pool::EventKind> told;
-  broker_->driver().follow([&](const pool::Event& event) { told.push_back(event.kind); }, true);
+  broker_->driver().follow([&](const pool::Event& event) { told.push_back(event.kind); });
+  broker_->driver().follow_all(true);
   Client client(settings_.daemon.lease_socket);
   greet(client);
   const wire::Grant grant = lease(client);

@@ -36,7 +36,7 @@ class GrpcControl : public testing::Test {
     }
     broker_ = std::make_unique<broker::Broker>(loop_, settings_, 1024);
     EXPECT_TRUE(broker_->open().ok());
-    control_ = std::make_unique<Control>(loop_, *broker_, settings_.daemon, 1024, "1.2.3");
+    control_ = std::make_unique<Control>(loop_, *broker_, DaemonOrders{}, 1024, "1.2.3");
     EXPECT_TRUE(control_->open().ok());
   }
   ~GrpcControl() override {

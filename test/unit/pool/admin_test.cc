@@ -325,7 +325,9 @@ TEST_F(Admin, AnEventNamesWhatItConcerns) {
   ask(session(), pool);
   std::vector<Event> events;
   depot->journal().take(events);
-  ASSERT_EQ(events.size(), 2u);
+  ASSERT_EQ(events.size(), 3u);
+  EXPECT_EQ(events[2].kind, EventKind::backoff);
+  EXPECT_TRUE(events[2].detail >= 80 && events[2].detail <= 120) << events[2].detail << " ms";
   EXPECT_EQ(events[1].kind, EventKind::dial_failed);
   EXPECT_EQ(events[1].pool, pool);
   EXPECT_EQ(events[1].connection, dialed[0]);

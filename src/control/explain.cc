@@ -1,0 +1,134 @@
+// What a lease of a key would come to, in words and numbers.
+#include <fmt/format.h>
+
+#include <string>
+#include <variant>
+
+#include "base/limits.h"
+#include "base/utf8.h"
+#include "broker/words.h"
+#include "control/view.h"
+
+namespace berth::control {
+namespace {
+
+v1::ExplainReply::Step step_of(pool::Step step) {
+  switch (step) {
+    case pool::Step::refuse: return v1::ExplainReply::REFUSE;
+    case pool::Step::grant: return v1::ExplainReply::GRANT;
+    case pool::Step::join: return v1::ExplainReply::JOIN;
+    case pool::Step::dial: return v1::ExplainReply::DIAL;
+    case pool::Step::replace: return v1::ExplainReply::REPLACE;
+    case pool::Step::evict: return v1::ExplainReply::EVICT;
+    case pool::Step::wait: return v1::ExplainReply::WAIT;
+  }
+  return v1::ExplainReply::STEP_UNSPECIFIED;
+}
+
+void write(const wire::Why& why, v1::Why& out) {
+  out.set_cause(static_cast<v1::Why::Cause>(why.cause));
+  out.set_leased(why.leased);
+  out.set_max_connections(why.max_connections);
+  out.set_waiting(why.waiting);
+  out.set_dial_failures(why.dial_failures);
+  out.set_last_dial_error(why.last_dial_error);
+  for (const wire::Holder& holder : why.holders) {
+    v1::Holder& row = *out.add_holders();
+    row.set_pid(holder.pid);
+    row.set_uid(holder.uid);
+    row.set_command(holder.command);
+    row.set_held_ms(holder.held_ms);
+  }
+}
+
+std::string limit_text(int limit) {
+  return limit == pool::kUnlimited ? "unlimited" : std::to_string(limit);
+}
+
+}  // namespace
+
+absl::Status View::show(const v1::ExplainRequest& request, uint32_t uid,
+                        v1::ExplainReply& reply) const {
+  const broker::Keys::Found found = broker_.keys().look_up(request.key());
+  if (std::holds_alternative<std::monostate>(found)) return unknown_key(request.key());
+  if (const auto* wrong = std::get_if<pool::Refusal>(&found)) {
+    return absl::InvalidArgumentError(wrong->text);
+  }
+  const pool::SessionInfo who = {uid, 0, 0, false};
+  reply.set_uid(uid);
+  if (const auto* policy = std::get_if<pool::PoolPolicy>(&found)) {
+    reply.set_key(policy->key);
+    if (const auto refusal = pool::Depot::refusal_of_access(who, *policy)) {
+      show(*refusal, uid, reply);
+    } else {
+      reply.set_step(v1::ExplainReply::DIAL);
+      reply.set_message("a pool would be made for this key, and a connection dialled");
+    }
+    return absl::OkStatus();
+  }
+  const pool::Pool& pool = depot().pool(std::get<PoolId>(found));
+  reply.set_key(pool.policy().key);
+  show(depot().forecast(loop_.now(), who, pool.id()), pool, reply);
+  return absl::OkStatus();
+}
+
+void View::show(const pool::Refusal& refusal, uint32_t uid, v1::ExplainReply& reply) const {
+  const wire::Refusal told = broker::explain(0, refusal, uid);
+  reply.set_step(v1::ExplainReply::REFUSE);
+  reply.set_code(static_cast<v1::Code>(told.code));
+  reply.set_message("would be refused: " + told.message);
+  if (told.why) write(*told.why, *reply.mutable_why());
+}
+
+void View::show(const pool::Forecast& forecast, const pool::Pool& pool,
+                v1::ExplainReply& reply) const {
+  if (forecast.refusal) return show(*forecast.refusal, reply.uid(), reply);
+  reply.set_step(step_of(forecast.step));
+  reply.set_connection_id(forecast.connection.value());
+  if (forecast.step == pool::Step::wait) {
+    pool::Why why = pool.why(loop_.now());
+    why.cause = forecast.cause;
+    write(broker::frame_of(why), *reply.mutable_why());
+  }
+  std::string text = words(forecast, pool);
+  text.resize(utf8_prefix(text, kMaxMessageBytes));
+  reply.set_message(std::move(text));
+}
+
+// "connection 17 of "redis" (tcp://127.0.0.1:6379), idle for 3 s"
+std::string View::describe(ConnectionId id) const {
+  const pool::Connection* connection = depot().connection(id);
+  const pool::PoolPolicy& policy = depot().pool(connection->pool).policy();
+  return fmt::format("connection {} of \"{}\" ({}), idle for {},", id.value(), policy.key,
+                     policy.endpoints[connection->endpoint].url(),
+                     format_duration(loop_.now() - connection->idle_since));
+}
+
+std::string View::words(const pool::Forecast& forecast, const pool::Pool& pool) const {
+  switch (forecast.step) {
+    case pool::Step::grant:
+      return describe(forecast.connection) + " would be granted, if the server has not closed it";
+    case pool::Step::join: return "would have a connection that is being dialled already";
+    case pool::Step::dial:
+      return fmt::format(
+          "a connection would be dialled: none is idle that this user may have, and "
+          "the pool has {} of {}",
+          pool.total(), limit_text(pool.policy().max_connections));
+    case pool::Step::replace:
+      return describe(forecast.connection) +
+             " would be closed, because this user may not have it and max_connections allows no "
+             "other, and one dialled in its place";
+    case pool::Step::evict:
+      return describe(forecast.connection) +
+             " would be closed, because berthd has no file descriptor left, and one dialled";
+    case pool::Step::wait: {
+      pool::Why why = pool.why(loop_.now());
+      why.cause = forecast.cause;
+      return "would wait: " + broker::explain(why);
+    }
+    case pool::Step::refuse: break;
+  }
+  return "";
+}
+
+}  // namespace berth::control
