@@ -64,8 +64,8 @@ sim     := $(wildcard test/sim/*.cc)
 bench   := $(wildcard test/bench/*.cc)
 tools   := $(wildcard test/support/*.c test/support/bin/*.c test/support/bin/*.cc)
 sources := $(sort $(core) $(daemon) $(client) $(cli) $(ctl) $(unit) $(sim) $(bench) $(tools))
-protos  := berth/v1/session berth/v1/admin
-services := berth/v1/admin
+protos  := berth/v1/session berth/v1/admin berth/v1/leases
+services := berth/v1/admin berth/v1/leases
 
 # ---- flags ----
 
@@ -94,7 +94,7 @@ link     := $(CXX) -pthread $(CXXFLAGS) $(variant) $(LDFLAGS) -Wl,--as-needed
 core_libs = -lgrpc++_reflection $(BUILD_LIBS)  # for which there is no pkg-config file
 inputs    = $(filter %.o %.a,$^)
 
-# What protoc makes: headers, and objects. The programs need the administrator's only.
+# What protoc makes: headers, and objects. berthctl needs the administrator's only.
 messages  := $(protos:%=$(BUILD)/gen/%.pb.h) $(services:%=$(BUILD)/gen/%.grpc.pb.h)
 generated := $(messages:.h=.o)
 admin     := $(filter $(BUILD)/gen/berth/v1/admin.%,$(generated))
@@ -157,7 +157,7 @@ $(call objs,$(unit) $(control) $(daemon) $(ctl)): $(messages)
 
 # ---- programs and the library ----
 
-$(BUILD)/bin/berthd: $(call objs,$(core) src/daemon/main.cc) $(admin)
+$(BUILD)/bin/berthd: $(call objs,$(core) src/daemon/main.cc) $(generated)
 	$(call run,LINK) $(link) -o $@ $(inputs) $(core_libs)
 
 $(BUILD)/bin/berth: $(call objs,$(cli) $(client) src/base/nearest.cc)
@@ -198,7 +198,7 @@ $(BUILD)/test/bin/%: $(BUILD)/obj/test/support/bin/%.o $(BUILD)/lib/libberth.a
 $(BUILD)/test/bin/%: $(BUILD)/obj/test/support/%.o $(BUILD)/lib/libberth.a
 	$(call run,LINK) $(link) -o $@ $(inputs)
 
-$(BUILD)/bench/%: $(BUILD)/obj/test/bench/%.o $(call objs,$(core) $(client)) $(admin)
+$(BUILD)/bench/%: $(BUILD)/obj/test/bench/%.o $(call objs,$(core) $(client)) $(generated)
 	$(call run,LINK) $(link) -o $@ $(inputs) $(core_libs)
 
 # The runner builds the variants it needs with this same Makefile.

@@ -46,6 +46,7 @@ class Broker {
 
   PoolDriver& driver() { return driver_; }
   const PoolDriver& driver() const { return driver_; }
+  Sessions& sessions() { return sessions_; }
   const Sessions& sessions() const { return sessions_; }
 
  private:

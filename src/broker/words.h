@@ -9,6 +9,8 @@ namespace berth::broker {
 // Reads /proc for the commands of the holders; off the fast path.
 wire::Refusal explain(uint64_t request_id, const pool::Refusal& refusal, uint32_t uid);
 
+std::string no_such_lease_text(uint64_t lease_id);
+
 // Why a lease was taken away.
 const char* explain(pool::Revoke::Cause cause);
 

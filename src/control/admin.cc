@@ -6,16 +6,10 @@
 #include <utility>
 
 #include "base/limits.h"
-#include "base/status_text.h"
 #include "net/process.h"
 
 namespace berth::control {
 namespace {
-
-// The codes of absl are gRPC's.
-grpc::Status status_of(const absl::Status& status) {
-  return {static_cast<grpc::StatusCode>(status.code()), text_of(status)};
-}
 
 // Names for people, from /proc: on no thread that anybody waits for.
 template <class Rows>
@@ -44,31 +38,18 @@ void name_commands_in(v1::ListWaitersReply& reply) {
 
 AdminService::AdminService(loop::Mailbox& mailbox, const Peers& peers, const View& view,
                            Answers& answers)
-    : mailbox_(mailbox), peers_(peers), view_(view), answers_(answers) {}
+    : calls_(mailbox, peers, kMaxControlCalls, kMaxControlCalls),
+      peers_(peers),
+      view_(view),
+      answers_(answers) {}
 
-grpc::Status AdminService::permission(const Context& context) const {
-  const std::optional<Peer> peer = peers_.find(context.peer());
-  if (!peer) return {grpc::StatusCode::UNAUTHENTICATED, "the connection has ended"};
-  if (peers_.is_admin(peer->uid)) return grpc::Status::OK;
-  return {grpc::StatusCode::PERMISSION_DENIED,
-          fmt::format("uid {} is no administrator of this berthd; root, uid {} as which it runs, "
-                      "and the users in `admins` in the table [daemon] of its berthd.toml are",
-                      peer->uid, geteuid())};
-}
-
-grpc::Status AdminService::post(std::function<void()> task) {
-  if (calls_.fetch_add(1) < kMaxControlCalls) {
-    switch (mailbox_.post(std::move(task))) {
-      case loop::Posted::yes: return grpc::Status::OK;
-      case loop::Posted::full: break;
-      case loop::Posted::closed:
-        --calls_;
-        return {grpc::StatusCode::UNAVAILABLE, "berthd is stopping"};
-    }
-  }
-  --calls_;
-  return {grpc::StatusCode::RESOURCE_EXHAUSTED,
-          fmt::format("{} calls wait for berthd already; try again later", kMaxControlCalls)};
+absl::StatusOr<Peer> AdminService::administrator(const Context& context) const {
+  absl::StatusOr<Peer> peer = calls_.peer_of(context);
+  if (!peer.ok() || peers_.is_admin(peer->uid)) return peer;
+  return absl::PermissionDeniedError(
+      fmt::format("uid {} is no administrator of this berthd; root, uid {} as which it runs, "
+                  "and the users in `admins` in the table [daemon] of its berthd.toml are",
+                  peer->uid, geteuid()));
 }
 
 // `context`, `request` and `reply` stay until Finish().
@@ -76,20 +57,22 @@ template <class Request, class Reply>
 AdminService::Reactor* AdminService::answer(Context* context, const Request* request,
                                             Reply* reply) {
   Reactor* reactor = context->DefaultReactor();
-  grpc::Status status = permission(*context);
+  const absl::StatusOr<Peer> peer = administrator(*context);
+  absl::Status status = peer.status();
   if (status.ok()) {
-    status = post([=, this] {
+    const uint32_t uid = peer->uid;
+    status = calls_.begin(uid, [=, this] {
       // Who has given up meanwhile costs the loop nothing.
       const absl::Status shown =
           context->IsCancelled() ? absl::CancelledError() : view_.show(*request, *reply);
       answers_.add([=, this] {
         name_commands_in(*reply);
-        --calls_;
+        calls_.end(uid);
         reactor->Finish(status_of(shown));
       });
     });
   }
-  if (!status.ok()) reactor->Finish(status);
+  if (!status.ok()) reactor->Finish(status_of(status));
   return reactor;
 }
 

@@ -4,10 +4,9 @@
 
 #include <grpcpp/grpcpp.h>
 
-#include <atomic>
-
 #include "berth/v1/admin.grpc.pb.h"
 #include "control/answers.h"
+#include "control/calls.h"
 #include "control/peers.h"
 #include "control/view.h"
 #include "loop/mailbox.h"
@@ -49,14 +48,13 @@ class AdminService final : public v1::Admin::CallbackService {
  private:
   template <class Request, class Reply>
   Reactor* answer(Context* context, const Request* request, Reply* reply);
-  grpc::Status permission(const Context& context) const;
-  grpc::Status post(std::function<void()> task);
+  // Who calls, if he may.
+  absl::StatusOr<Peer> administrator(const Context& context) const;
 
-  loop::Mailbox& mailbox_;
+  Calls calls_;
   const Peers& peers_;
   const View& view_;
   Answers& answers_;
-  std::atomic<size_t> calls_ = 0;  // that have no answer yet
 };
 
 }  // namespace berth::control

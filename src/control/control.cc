@@ -4,6 +4,7 @@
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "control/leases.h"
 #include "net/listen.h"
 
 namespace berth::control {
@@ -21,13 +22,20 @@ Control::Control(loop::Loop& loop, broker::Broker& broker, const config::DaemonS
       mode_(settings.control_socket_mode),
       fd_limit_(fd_limit),
       mailbox_(loop, kMaxControlCalls),
+      lease_mailbox_(loop, LeasesService::kMostTasks),
       view_(loop, broker, std::move(version), [this] { return gate_->connections(); }),
-      server_(mailbox_, peers_, view_) {
+      desk_(broker),
+      server_(mailbox_, view_, lease_mailbox_, desk_, peers_) {
   peers_.set_admins(settings.admins);
 }
 
 Control::~Control() {
   close();
+}
+
+void Control::close() {
+  mailbox_.close();
+  lease_mailbox_.close();
 }
 
 absl::Status Control::open() {

@@ -11,6 +11,7 @@
 #include "broker/broker.h"
 #include "config/settings.h"
 #include "control/gate.h"
+#include "control/lease_desk.h"
 #include "control/peers.h"
 #include "control/server.h"
 #include "control/view.h"
@@ -36,7 +37,7 @@ class Control {
   // see what it waits for.
   void say_stopping() { server_.say_stopping(); }
   // What waits is answered; calls from now on get UNAVAILABLE. No effect the second time.
-  void close() { mailbox_.close(); }
+  void close();
 
  private:
   loop::Loop& loop_;
@@ -45,8 +46,10 @@ class Control {
   const mode_t mode_;
   const uint32_t fd_limit_;
   loop::Mailbox mailbox_;
+  loop::Mailbox lease_mailbox_;  // so that many who lease do not keep an administrator waiting
   Peers peers_;
   View view_;
+  LeaseDesk desk_;
   Server server_;
   std::unique_ptr<Gate> gate_;
 };

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "control/admin.h"
 #include "control/answers.h"
+#include "control/leases.h"
 
 namespace berth::control {
 namespace {
@@ -23,7 +24,6 @@ namespace {
 constexpr int kMaxThreads = 8;
 // What gRPC may hold for calls and connections before it sheds them.
 constexpr size_t kMaxMemoryBytes = 64 << 20;
-constexpr int kMaxCallsPerConnection = 32;
 // A connection without a call for so long only holds descriptors; clients connect again unasked.
 constexpr int kMaxIdleMs = 10 * 60 * 1000;
 // For answers that are on their way. Streams that a client keeps open end by force then.
@@ -45,17 +45,20 @@ void set_up_once() {
 }  // namespace
 
 struct Server::Impl {
-  Impl(loop::Mailbox& mailbox, const Peers& peers, const View& view)
-      : service(mailbox, peers, view, answers) {}
+  Impl(loop::Mailbox& mailbox, const View& view, loop::Mailbox& lease_mailbox, LeaseDesk& desk,
+       const Peers& peers)
+      : admin(mailbox, peers, view, answers), leases(lease_mailbox, peers, desk, answers) {}
 
   Answers answers;
-  AdminService service;
+  AdminService admin;
+  LeasesService leases;
   std::unique_ptr<grpc::Server> server;
 };
 
-Server::Server(loop::Mailbox& mailbox, const Peers& peers, const View& view) {
+Server::Server(loop::Mailbox& mailbox, const View& view, loop::Mailbox& lease_mailbox,
+               LeaseDesk& desk, const Peers& peers) {
   set_up_once();
-  impl_ = std::make_unique<Impl>(mailbox, peers, view);
+  impl_ = std::make_unique<Impl>(mailbox, view, lease_mailbox, desk, peers);
   grpc::ResourceQuota quota("control socket");
   quota.SetMaxThreads(kMaxThreads).Resize(kMaxMemoryBytes);
   grpc::ServerBuilder builder;
@@ -67,7 +70,8 @@ Server::Server(loop::Mailbox& mailbox, const Peers& peers, const View& view) {
       .SetMaxReceiveMessageSize(kMaxControlMessageBytes)
       .AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxCallsPerConnection)
       .AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, kMaxIdleMs)
-      .RegisterService(&impl_->service);
+      .RegisterService(&impl_->admin)
+      .RegisterService(&impl_->leases);
   impl_->server = builder.BuildAndStart();
   BERTH_CHECK(impl_->server != nullptr, "a server that listens nowhere can be started");
 }

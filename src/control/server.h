@@ -1,11 +1,12 @@
-// Server: the gRPC server of the control socket: berth.v1.Admin, health and reflection, on
-// connections that are accepted elsewhere.
+// Server: the gRPC server of the control socket: berth.v1.Admin, berth.v1.Leases, health and
+// reflection, on connections that are accepted elsewhere.
 //
 // Everything here is called on the loop's thread; the services run on gRPC's.
 #pragma once
 
 #include <memory>
 
+#include "control/lease_desk.h"
 #include "control/peers.h"
 #include "control/view.h"
 #include "loop/mailbox.h"
@@ -14,10 +15,11 @@ namespace berth::control {
 
 class Server {
  public:
-  // Starts. Borrows all.
-  Server(loop::Mailbox& mailbox, const Peers& peers, const View& view);
-  // Ends all calls and connections within a moment. Requires: the mailbox is closed, so that no
-  // call waits for the loop any more.
+  // Starts. Borrows all. `lease_mailbox` takes LeasesService::kMostTasks.
+  Server(loop::Mailbox& mailbox, const View& view, loop::Mailbox& lease_mailbox, LeaseDesk& desk,
+         const Peers& peers);
+  // Ends all calls and connections within a moment. Requires: the mailboxes are closed, so that
+  // no call waits for the loop any more.
   ~Server();
 
   // Takes over a connected, nonblocking descriptor N; its calls come from the peer "fd:N".
