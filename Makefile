@@ -64,8 +64,8 @@ sim     := $(wildcard test/sim/*.cc)
 bench   := $(wildcard test/bench/*.cc)
 tools   := $(wildcard test/support/*.c test/support/bin/*.c test/support/bin/*.cc)
 sources := $(sort $(core) $(daemon) $(client) $(cli) $(ctl) $(unit) $(sim) $(bench) $(tools))
-protos  := berth/v1/session berth/v1/admin
-services := berth/v1/admin
+protos  := berth/v1/session berth/v1/admin berth/v1/leases
+services := berth/v1/admin berth/v1/leases
 
 # ---- flags ----
 
@@ -150,7 +150,7 @@ $(call objs,$(versioned)): extra += $(version)
 $(call objs,$(versioned)): $(BUILD)/version
 $(call objs,$(unit)): extra := $(TEST_CFLAGS)
 # Not left to the .d files: they omit system headers, as which these pass to be exempt from warnings.
-$(call objs,$(unit) $(control) $(daemon) $(ctl)): $(messages)
+$(call objs,$(unit) $(control) $(daemon) $(ctl) $(tools)): $(messages)
 
 -include $(patsubst %.o,%.d,$(call objs,$(sources)))
 
@@ -189,6 +189,9 @@ $(BUILD)/test/unit: $(call objs,$(core) $(client) $(unit)) $(generated)
 	$(call run,LINK) $(link) -o $@ $(inputs) $(core_libs) $(TEST_LIBS)
 
 $(BUILD)/test/sim: $(call objs,$(base) $(pool) $(sim))
+	$(call run,LINK) $(link) -o $@ $(inputs) $(BUILD_LIBS)
+
+$(BUILD)/test/bin/grpc_lease: $(BUILD)/obj/test/support/bin/grpc_lease.o $(generated)
 	$(call run,LINK) $(link) -o $@ $(inputs) $(BUILD_LIBS)
 
 $(BUILD)/test/bin/%: $(BUILD)/obj/test/support/bin/%.o $(BUILD)/lib/libberth.a

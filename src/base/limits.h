@@ -49,6 +49,13 @@ inline constexpr size_t kMaxWatches = 16;
 inline constexpr size_t kMaxEventsPerWatch = 65'536;
 // Events that are remembered for who asks later.
 inline constexpr size_t kMaxRecentEvents = 1000;
+// Calls of berth.v1.Leases that wait: each takes some 10 KB of what gRPC may hold.
+inline constexpr size_t kMaxLeaseCalls = 2048;
+// Of one user: a quarter, so that one program that waits keeps nobody else out.
+inline constexpr size_t kMaxLeaseCallsPerUser = 512;
+// Calls on one control connection at once: as many as a user may have waiting, and some more, so
+// that what ends the waiting (a Release) does not wait behind them.
+inline constexpr int kMaxCallsPerConnection = 640;
 // One message to the control socket: the longest of them is a key and a few numbers.
 inline constexpr size_t kMaxControlMessageBytes = 64 * 1024;
 // Rows in one answer to the administrator: at 4 KB each, below the 4 MB that gRPC clients accept.

@@ -164,8 +164,8 @@ std::vector<pool::Depot::Expired> PoolDriver::expire() {
   return expired;
 }
 
-bool PoolDriver::revoke(LeaseId lease) {
-  const bool known = depot_.revoke(loop_.now(), lease, actions_);
+bool PoolDriver::revoke(LeaseId lease, pool::Revoke::Cause cause) {
+  const bool known = depot_.revoke(loop_.now(), lease, actions_, cause);
   pump();
   return known;
 }

@@ -2,7 +2,6 @@
 
 #include <absl/container/inlined_vector.h>
 #include <fmt/format.h>
-#include <sys/random.h>
 
 #include <algorithm>
 #include <utility>
@@ -20,13 +19,9 @@ using namespace std::chrono_literals;
 
 // A longer wait is as good as none, and keeps time arithmetic far from overflow.
 constexpr uint64_t kLongestTimeoutMs = uint64_t{365} * 24 * 3600 * 1000;
-constexpr size_t kTokenBytes = 16;
 
-std::string random_token() {
-  std::string token(kTokenBytes, '\0');
-  const ssize_t got = getrandom(token.data(), token.size(), 0);
-  BERTH_CHECK(got == static_cast<ssize_t>(kTokenBytes), "the kernel has random bytes");
-  return token;
+std::string in_use_text(uint64_t request_id) {
+  return fmt::format("request id {} is in use", request_id);
 }
 
 }  // namespace
@@ -44,6 +39,9 @@ Session::Session(loop::Loop& loop, uint64_t number, UniqueFd fd, net::PeerIdenti
 
 Session::~Session() {
   if (greeted()) host_.driver().end_session(id_);
+  for (const auto& [id, answered] : elsewhere_) {
+    answered(absl::AbortedError("the session has ended"));
+  }
 }
 
 void Session::note(std::string_view what) const {
@@ -132,19 +130,35 @@ void Session::on(const wire::Hello& hello) {
                        fmt::format("version 0; berthd speaks 1 to {}", wire::kSessionVersion));
   }
   id_ = host_.driver().open_session(info_, *this);
+  host_.greeted(*this);
   note("says hello as \"" + hello.name + "\"");
   send(wire::Welcome{std::min(hello.version, wire::kSessionVersion),
                      id_.value(),
-                     random_token(),
+                     std::string(token_.begin(), token_.end()),
                      {kMaxFrameBytes, kMaxBatch, kMaxLeasesPerSession, kMaxWaitersPerSession}});
 }
 
 void Session::on(const wire::LeaseRequest& request) {
+  if (in_use(request.request_id)) {
+    return say_goodbye(Code::kInvalid, in_use_text(request.request_id));
+  }
+  ask_for(request);
+}
+
+Session::Outbox::iterator Session::unsent_grant(uint64_t request_id) {
+  return std::find_if(outbox_.begin(), outbox_.end(), [&](const Outgoing& outgoing) {
+    const auto* grant = std::get_if<pool::Grant>(&outgoing);
+    return grant != nullptr && grant->ticket.request_id == request_id;
+  });
+}
+
+bool Session::in_use(uint64_t request_id) {
+  return host_.driver().depot().waits(id_, request_id) || unsent_grant(request_id) != outbox_.end();
+}
+
+void Session::ask_for(const wire::LeaseRequest& request) {
   const uint64_t id = request.request_id;
   PoolDriver& driver = host_.driver();
-  if (driver.depot().waits(id_, id)) {
-    return say_goodbye(Code::kInvalid, fmt::format("request id {} is in use", id));
-  }
   if (request.count > kMaxBatch) {
     const std::string text = fmt::format("count is {}; at most {}", request.count, kMaxBatch);
     return refused(id, {Code::kInvalid, text, {}, {}});
@@ -162,13 +176,11 @@ void Session::on(const wire::LeaseRequest& request) {
   driver.request(id_, pool, {id, request.count, timeout});
 }
 
-void Session::on(const wire::Release& release) {
-  const LeaseId lease = LeaseId::from_value(release.lease_id);
-  const bool known = host_.driver().release(id_, lease, release.outcome);
-  if (release.request_id == 0) return;
-  const std::string text =
-      known ? "" : fmt::format("this session holds no lease {}", release.lease_id);
-  send(wire::Released{release.request_id, known ? Code::kOk : Code::kNoSuchLease, text});
+void Session::on(const wire::Release& release_frame) {
+  const bool known = release(release_frame);
+  if (release_frame.request_id == 0) return;
+  send(wire::Released{release_frame.request_id, known ? Code::kOk : Code::kNoSuchLease,
+                      known ? "" : no_such_lease_text(release_frame.lease_id)});
 }
 
 void Session::on(const wire::Cancel& cancel) {
@@ -176,6 +188,10 @@ void Session::on(const wire::Cancel& cancel) {
 }
 
 void Session::on(const wire::ListKeys& list) {
+  send(list_keys(list));
+}
+
+wire::KeyList Session::list_keys(const wire::ListKeys& list) const {
   wire::KeyList answer{list.request_id, {}, false};
   const std::vector<std::string_view> keys = host_.driver().depot().keys(id_);
   size_t bytes = 0;
@@ -185,7 +201,43 @@ void Session::on(const wire::ListKeys& list) {
     if (answer.more) break;
     answer.keys.emplace_back(*at);
   }
-  send(answer);
+  return answer;
+}
+
+// --- by another way than frames ---
+
+void Session::lease(const wire::LeaseRequest& request, Answered answered) {
+  const uint64_t id = request.request_id;
+  if (in_use(id)) return answered(wire::Refusal{id, Code::kInvalid, in_use_text(id), {}});
+  elsewhere_[id] = std::move(answered);
+  ask_for(request);
+}
+
+void Session::withdraw(uint64_t request_id) {
+  PoolDriver& driver = host_.driver();
+  if (driver.depot().waits(id_, request_id)) return driver.cancel(id_, request_id);
+  const auto unsent = unsent_grant(request_id);
+  BERTH_CHECK(unsent != outbox_.end(), "what is not answered waits for a connection or to be sent");
+  const auto grant = std::get<pool::Grant>(std::move(*unsent));
+  outbox_.erase(unsent);
+  // Nobody has touched them.
+  for (const pool::Granted& granted : grant.leases) {
+    driver.release(id_, granted.lease, Outcome::kReuse);
+  }
+  refused(request_id, {Code::kCancelled, "", {}, {}});
+}
+
+bool Session::release(const wire::Release& release) {
+  return host_.driver().release(id_, LeaseId::from_value(release.lease_id), release.outcome);
+}
+
+bool Session::answer_elsewhere(uint64_t request_id, wire::ServerFrame frame) {
+  const auto at = elsewhere_.find(request_id);
+  if (at == elsewhere_.end()) return false;
+  const Answered answered = std::move(at->second);
+  elsewhere_.erase(at);
+  answered(std::move(frame));
+  return true;
 }
 
 // --- frames out ---
@@ -203,7 +255,12 @@ bool Session::take(const pool::Grant& grant, std::span<const int> fds) {
   std::string& bytes = host_.encode_buffer();
   wire::encode_grant(grant.ticket.request_id, leases, bytes);
   switch (net::send_frame(fd_.get(), bytes, fds)) {
-    case net::Sent::sent: return true;
+    case net::Sent::sent:
+      if (!elsewhere_.empty()) {
+        answer_elsewhere(grant.ticket.request_id,
+                         wire::Grant{grant.ticket.request_id, {leases.begin(), leases.end()}});
+      }
+      return true;
     case net::Sent::too_many_refs: wait(grant, Flow::deferred); return false;
     case net::Sent::would_block: wait(grant, Flow::blocked); return false;
     case net::Sent::gone: end("it takes no more frames"); return false;
@@ -214,7 +271,7 @@ bool Session::take(const pool::Grant& grant, std::span<const int> fds) {
 void Session::refused(uint64_t request_id, const pool::Refusal& refusal) {
   const wire::Refusal frame = explain(request_id, refusal, peer_.uid);
   note(fmt::format("refused: {}: {}", code_name(frame.code), frame.message));
-  send(frame);
+  if (!answer_elsewhere(request_id, frame)) send(frame);
 }
 
 void Session::revoked(LeaseId lease, pool::Revoke::Cause cause) {

@@ -90,6 +90,13 @@ Session* Sessions::find(uint64_t number) const {
   return at != sessions_.end() ? at->second.get() : nullptr;
 }
 
+Session* Sessions::find(const Token& token) const {
+  const auto at = by_token_.find(token);
+  if (at == by_token_.end()) return nullptr;
+  Session* session = find(at->second);
+  return session->over() ? nullptr : session;
+}
+
 void Sessions::opener_exited(uint64_t number) {
   if (Session* session = find(number)) session->opener_exited();
   reap();
@@ -113,6 +120,7 @@ void Sessions::bury(std::unique_ptr<Session> session) {
   if (peer.pidfd.valid()) openers_.remove(peer.pidfd.get());
   const auto user = per_user_.find(peer.uid);
   if (--user->second == 0) per_user_.erase(user);
+  by_token_.erase(session->token());
   session.reset();
   driver_.release_slots(slots);
 }

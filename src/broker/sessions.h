@@ -43,6 +43,8 @@ class Sessions final : public SessionHost {
   // Ends one, which is told why. False: there is no such session.
   bool kill(SessionId id, const std::string& message);
 
+  // nullptr: no session has this token any more, or ever had.
+  Session* find(const Token& token) const;
   template <class Visit>
   void for_each(Visit&& visit) const {
     for (const auto& [number, session] : sessions_) visit(*session);
@@ -58,6 +60,7 @@ class Sessions final : public SessionHost {
   Keys& keys() override { return keys_; }
   net::FrameReader& frames() override { return frames_; }
   std::string& encode_buffer() override { return encode_buffer_; }
+  void greeted(Session& session) override { by_token_[session.token()] = session.number(); }
   void ended(Session& session) override { over_.push_back(session.number()); }
   void flush_later(Session& session) override;
 
@@ -79,6 +82,7 @@ class Sessions final : public SessionHost {
   std::string encode_buffer_;
   uint64_t numbers_ = 0;  // never reused, so that a late pidfd event misses
   absl::flat_hash_map<uint64_t, std::unique_ptr<Session>> sessions_;
+  absl::flat_hash_map<Token, uint64_t> by_token_;
   absl::flat_hash_map<uint32_t, uint32_t> per_user_;
   std::vector<uint64_t> over_;
   std::vector<uint64_t> deferred_;

@@ -7,6 +7,7 @@
 
 #include "base/limits.h"
 #include "base/time.h"
+#include "base/utf8.h"
 #include "net/process.h"
 
 namespace berth::broker {
@@ -85,11 +86,16 @@ std::string explain(const pool::Why& why) {
   return cause_text(why.cause) + state_of(frame_of(why));
 }
 
+std::string no_such_lease_text(uint64_t lease_id) {
+  return fmt::format("this session holds no lease {}", lease_id);
+}
+
 const char* explain(pool::Revoke::Cause cause) {
   switch (cause) {
     case pool::Revoke::Cause::shutdown: return "berthd is stopping, and drain_timeout has passed";
     case pool::Revoke::Cause::administrator: return "an administrator has revoked it";
     case pool::Revoke::Cause::lease_timeout: return "it was held longer than lease_timeout allows";
+    case pool::Revoke::Cause::cancelled: return "the call that asked for it was cancelled";
   }
   return "";
 }
@@ -97,7 +103,8 @@ const char* explain(pool::Revoke::Cause cause) {
 wire::Refusal explain(uint64_t request_id, const pool::Refusal& refusal, uint32_t uid) {
   wire::Refusal frame{request_id, refusal.code, {}, {}};
   if (refusal.why) frame.why = frame_of(*refusal.why);
-  frame.message = words(refusal, frame.why.value_or(wire::Why{}), uid).substr(0, kMaxMessageBytes);
+  frame.message = words(refusal, frame.why.value_or(wire::Why{}), uid);
+  frame.message.resize(utf8_prefix(frame.message, kMaxMessageBytes));
   return frame;
 }
 

@@ -14,6 +14,7 @@ wire::Refusal explain(uint64_t request_id, const pool::Refusal& refusal, uint32_
 // What a request waits for.
 std::string explain(const pool::Why& why);
 wire::Why frame_of(const pool::Why& why);
+std::string no_such_lease_text(uint64_t lease_id);
 
 // Why a lease was taken away.
 const char* explain(pool::Revoke::Cause cause);

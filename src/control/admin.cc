@@ -6,20 +6,10 @@
 #include <utility>
 
 #include "base/limits.h"
-#include "base/status_text.h"
 #include "net/process.h"
 
 namespace berth::control {
 namespace {
-
-// The codes of absl are gRPC's.
-grpc::Status status_of(const absl::Status& status) {
-  return {static_cast<grpc::StatusCode>(status.code()), text_of(status)};
-}
-
-absl::Status absl_status(const grpc::Status& status) {
-  return {static_cast<absl::StatusCode>(status.error_code()), status.error_message()};
-}
 
 // Names for people, from /proc: on no thread that anybody waits for.
 template <class Rows>
@@ -48,49 +38,35 @@ void name_commands_in(v1::ListWaitersReply& reply) {
 
 AdminService::AdminService(loop::Mailbox& mailbox, const Peers& peers, const View& view,
                            Orders& orders, Watchers& watchers, Answers& answers)
-    : mailbox_(mailbox),
+    : calls_(mailbox, peers, kMaxControlCalls, kMaxControlCalls),
       peers_(peers),
       view_(view),
       orders_(orders),
       watchers_(watchers),
       answers_(answers) {}
 
-grpc::Status AdminService::permission(const Context& context) const {
-  const std::optional<Peer> peer = peers_.find(context.peer());
-  if (!peer) return {grpc::StatusCode::UNAUTHENTICATED, "the connection has ended"};
-  if (peers_.is_admin(peer->uid)) return grpc::Status::OK;
-  return {grpc::StatusCode::PERMISSION_DENIED,
-          fmt::format("uid {} is no administrator of this berthd; root, uid {} as which it runs, "
-                      "and the users in `admins` in the table [daemon] of its berthd.toml are",
-                      peer->uid, geteuid())};
-}
-
-grpc::Status AdminService::post(std::function<void()> task) {
-  if (calls_.fetch_add(1) < kMaxControlCalls) {
-    switch (mailbox_.post(std::move(task))) {
-      case loop::Posted::yes: return grpc::Status::OK;
-      case loop::Posted::full: break;
-      case loop::Posted::closed:
-        --calls_;
-        return {grpc::StatusCode::UNAVAILABLE, "berthd is stopping"};
-    }
-  }
-  --calls_;
-  return {grpc::StatusCode::RESOURCE_EXHAUSTED,
-          fmt::format("{} calls wait for berthd already; try again later", kMaxControlCalls)};
+absl::StatusOr<Peer> AdminService::administrator(const Context& context) const {
+  absl::StatusOr<Peer> peer = calls_.peer_of(context);
+  if (!peer.ok() || peers_.is_admin(peer->uid)) return peer;
+  return absl::PermissionDeniedError(
+      fmt::format("uid {} is no administrator of this berthd; root, uid {} as which it runs, "
+                  "and the users in `admins` in the table [daemon] of its berthd.toml are",
+                  peer->uid, geteuid()));
 }
 
 // `context` and `reply` stay until Finish(), and so does the request.
 template <class Reply, class Handle>
 AdminService::Reactor* AdminService::answer(Context* context, Reply* reply, Handle handle) {
   Reactor* reactor = context->DefaultReactor();
-  grpc::Status status = permission(*context);
+  const absl::StatusOr<Peer> peer = administrator(*context);
+  absl::Status status = peer.status();
   if (status.ok()) {
-    status = post([=, this] {
+    const uint32_t uid = peer->uid;
+    status = calls_.begin(uid, [=, this] {
       const Done done = [=, this](const absl::Status& shown) {
         answers_.add([=, this] {
           name_commands_in(*reply);
-          --calls_;
+          calls_.end(uid);
           reactor->Finish(status_of(shown));
         });
       };
@@ -99,7 +75,7 @@ AdminService::Reactor* AdminService::answer(Context* context, Reply* reply, Hand
       handle(done);
     });
   }
-  if (!status.ok()) reactor->Finish(status);
+  if (!status.ok()) reactor->Finish(status_of(status));
   return reactor;
 }
 
@@ -160,16 +136,18 @@ class EventStream final : public AdminService::EventReactor, public Watch::Sink 
 AdminService::EventReactor* AdminService::WatchEvents(Context* context,
                                                       const v1::WatchRequest* request) {
   auto* stream = new EventStream(*request, answers_, watches_);
-  absl::Status status = absl_status(permission(*context));
+  const absl::StatusOr<Peer> peer = administrator(*context);
+  absl::Status status = peer.status();
   if (status.ok() && *watches_ > kMaxWatches) {
     status = absl::ResourceExhaustedError(
         fmt::format("{} programs watch already; try again later", kMaxWatches));
   }
   if (status.ok()) {
-    status = absl_status(post([this, watch = stream->watch()] {
-      --calls_;
+    const uint32_t uid = peer->uid;
+    status = calls_.begin(uid, [=, this, watch = stream->watch()] {
+      calls_.end(uid);
       watchers_.add(watch);
-    }));
+    });
   }
   if (!status.ok()) stream->watch()->end(status);
   return stream;

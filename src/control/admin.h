@@ -10,6 +10,7 @@
 
 #include "berth/v1/admin.grpc.pb.h"
 #include "control/answers.h"
+#include "control/calls.h"
 #include "control/orders.h"
 #include "control/peers.h"
 #include "control/view.h"
@@ -102,16 +103,15 @@ class AdminService final : public v1::Admin::CallbackService {
   // `handle(done)` runs on the loop.
   template <class Reply, class Handle>
   Reactor* answer(Context* context, Reply* reply, Handle handle);
-  grpc::Status permission(const Context& context) const;
-  grpc::Status post(std::function<void()> task);
+  // Who calls, if he may.
+  absl::StatusOr<Peer> administrator(const Context& context) const;
 
-  loop::Mailbox& mailbox_;
+  Calls calls_;
   const Peers& peers_;
   const View& view_;
   Orders& orders_;
   Watchers& watchers_;
   Answers& answers_;
-  std::atomic<size_t> calls_ = 0;  // that have no answer yet
   // That have not ended yet. Shared with the streams, the last of which may outlive the service.
   const std::shared_ptr<std::atomic<size_t>> watches_ = std::make_shared<std::atomic<size_t>>(0);
 };

@@ -4,6 +4,7 @@
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "control/leases.h"
 #include "net/listen.h"
 
 namespace berth::control {
@@ -21,10 +22,12 @@ Control::Control(loop::Loop& loop, broker::Broker& broker, DaemonOrders orders, 
       mode_(broker.settings().control_socket_mode),
       fd_limit_(fd_limit),
       mailbox_(loop, kMaxControlCalls),
+      lease_mailbox_(loop, LeasesService::kMostTasks),
       view_(loop, broker, std::move(version), [this] { return gate_->connections(); }),
       orders_(loop, broker, view_, std::move(orders)),
       watchers_(broker, view_),
-      server_(mailbox_, peers_, view_, orders_, watchers_, answers_) {
+      desk_(broker),
+      server_({mailbox_, view_, orders_, watchers_, lease_mailbox_, desk_, answers_, peers_}) {
   const auto take_admins = [this] { peers_.set_admins(broker_.settings().admins); };
   take_admins();
   broker_.at_reload(take_admins);
@@ -37,6 +40,7 @@ Control::~Control() {
 
 void Control::close() {
   mailbox_.close();
+  lease_mailbox_.close();
   orders_.finish();
   watchers_.end_all();
 }

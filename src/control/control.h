@@ -11,6 +11,7 @@
 #include "broker/broker.h"
 #include "control/answers.h"
 #include "control/gate.h"
+#include "control/lease_desk.h"
 #include "control/orders.h"
 #include "control/peers.h"
 #include "control/server.h"
@@ -44,11 +45,13 @@ class Control {
   const mode_t mode_;
   const uint32_t fd_limit_;
   loop::Mailbox mailbox_;
+  loop::Mailbox lease_mailbox_;  // so that many who lease do not keep an administrator waiting
   Peers peers_;
   View view_;
   Orders orders_;
   Answers answers_;
   Watchers watchers_;
+  LeaseDesk desk_;
   Server server_;
   std::unique_ptr<Gate> gate_;
 };

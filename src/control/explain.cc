@@ -26,19 +26,10 @@ v1::ExplainReply::Step step_of(pool::Step step) {
 }
 
 void write(const wire::Why& why, v1::Why& out) {
-  out.set_cause(static_cast<v1::Why::Cause>(why.cause));
-  out.set_leased(why.leased);
-  out.set_max_connections(why.max_connections);
-  out.set_waiting(why.waiting);
-  out.set_dial_failures(why.dial_failures);
-  out.set_last_dial_error(why.last_dial_error);
-  for (const wire::Holder& holder : why.holders) {
-    v1::Holder& row = *out.add_holders();
-    row.set_pid(holder.pid);
-    row.set_uid(holder.uid);
-    row.set_command(holder.command);
-    row.set_held_ms(holder.held_ms);
-  }
+  std::string bytes;
+  wire::encode(wire::Refusal{0, Code::kOk, "", why}, bytes);
+  v1::ServerFrame frame;
+  if (frame.ParseFromString(bytes)) out.Swap(frame.mutable_refusal()->mutable_why());
 }
 
 std::string limit_text(int limit) {

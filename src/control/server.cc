@@ -13,6 +13,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "control/admin.h"
+#include "control/leases.h"
 
 namespace berth::control {
 namespace {
@@ -22,7 +23,6 @@ namespace {
 constexpr int kMaxThreads = 8;
 // What gRPC may hold for calls and connections before it sheds them.
 constexpr size_t kMaxMemoryBytes = 64 << 20;
-constexpr int kMaxCallsPerConnection = 32;
 // A connection without a call for so long only holds descriptors; clients connect again unasked.
 constexpr int kMaxIdleMs = 10 * 60 * 1000;
 // For answers that are on their way. Streams that a client keeps open end by force then.
@@ -44,18 +44,18 @@ void set_up_once() {
 }  // namespace
 
 struct Server::Impl {
-  Impl(loop::Mailbox& mailbox, const Peers& peers, const View& view, Orders& orders,
-       Watchers& watchers, Answers& answers)
-      : service(mailbox, peers, view, orders, watchers, answers) {}
+  explicit Impl(const Behind& b)
+      : admin(b.mailbox, b.peers, b.view, b.orders, b.watchers, b.answers),
+        leases(b.lease_mailbox, b.peers, b.desk, b.answers) {}
 
-  AdminService service;
+  AdminService admin;
+  LeasesService leases;
   std::unique_ptr<grpc::Server> server;
 };
 
-Server::Server(loop::Mailbox& mailbox, const Peers& peers, const View& view, Orders& orders,
-               Watchers& watchers, Answers& answers) {
+Server::Server(const Behind& behind) {
   set_up_once();
-  impl_ = std::make_unique<Impl>(mailbox, peers, view, orders, watchers, answers);
+  impl_ = std::make_unique<Impl>(behind);
   grpc::ResourceQuota quota("control socket");
   quota.SetMaxThreads(kMaxThreads).Resize(kMaxMemoryBytes);
   grpc::ServerBuilder builder;
@@ -67,7 +67,8 @@ Server::Server(loop::Mailbox& mailbox, const Peers& peers, const View& view, Ord
       .SetMaxReceiveMessageSize(kMaxControlMessageBytes)
       .AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxCallsPerConnection)
       .AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, kMaxIdleMs)
-      .RegisterService(&impl_->service);
+      .RegisterService(&impl_->admin)
+      .RegisterService(&impl_->leases);
   impl_->server = builder.BuildAndStart();
   BERTH_CHECK(impl_->server != nullptr, "a server that listens nowhere can be started");
 }

@@ -1,5 +1,5 @@
-// Server: the gRPC server of the control socket: berth.v1.Admin, health and reflection, on
-// connections that are accepted elsewhere.
+// Server: the gRPC server of the control socket: berth.v1.Admin, berth.v1.Leases, health and
+// reflection, on connections that are accepted elsewhere.
 //
 // Everything here is called on the loop's thread; the services run on gRPC's.
 #pragma once
@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "control/answers.h"
+#include "control/lease_desk.h"
 #include "control/orders.h"
 #include "control/peers.h"
 #include "control/view.h"
@@ -17,11 +18,22 @@ namespace berth::control {
 
 class Server {
  public:
+  // What the services speak for.
+  struct Behind {
+    loop::Mailbox& mailbox;
+    const View& view;
+    Orders& orders;
+    Watchers& watchers;
+    loop::Mailbox& lease_mailbox;  // takes LeasesService::kMostTasks
+    LeaseDesk& desk;
+    Answers& answers;
+    const Peers& peers;
+  };
+
   // Starts. Borrows all.
-  Server(loop::Mailbox& mailbox, const Peers& peers, const View& view, Orders& orders,
-         Watchers& watchers, Answers& answers);
-  // Ends all calls and connections within a moment. Requires: the mailbox is closed, so that no
-  // call waits for the loop any more.
+  explicit Server(const Behind& behind);
+  // Ends all calls and connections within a moment. Requires: the mailboxes are closed, so that
+  // no call waits for the loop any more.
   ~Server();
 
   // Takes over a connected, nonblocking descriptor N; its calls come from the peer "fd:N".

@@ -91,7 +91,7 @@ struct Close {
 
 // Tell the session that this lease is over; its connection's Close follows.
 struct Revoke {
-  enum class Cause : uint8_t { shutdown, administrator, lease_timeout };
+  enum class Cause : uint8_t { shutdown, administrator, lease_timeout, cancelled };
   SessionId session;
   LeaseId lease;
   Cause cause;

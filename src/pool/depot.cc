@@ -291,10 +291,10 @@ std::vector<Depot::Expired> Depot::expire(TimePoint now, Actions& actions) {
   return all;
 }
 
-bool Depot::revoke(TimePoint now, LeaseId id, Actions& actions) {
+bool Depot::revoke(TimePoint now, LeaseId id, Actions& actions, Revoke::Cause cause) {
   Lease* lease = shared_.leases.find(id);
   if (lease == nullptr) return false;
-  pool_of(*lease->connection).revoke(now, *lease, Revoke::Cause::administrator, actions);
+  pool_of(*lease->connection).revoke(now, *lease, cause, actions);
   settle(now, actions);
   return true;
 }

@@ -107,7 +107,8 @@ class Depot {
   // One tick over all pools (rule 16). Tells only of pools that closed some.
   std::vector<Expired> expire(TimePoint now, Actions& actions);
   // False: no such lease.
-  bool revoke(TimePoint now, LeaseId lease, Actions& actions);
+  bool revoke(TimePoint now, LeaseId lease, Actions& actions,
+              Revoke::Cause cause = Revoke::Cause::administrator);
   // Grants no more; leases still out after `timeout` are revoked (rule 19). Again: revokes at once.
   void shut_down(TimePoint now, Duration timeout, Actions& actions);
   bool stopping() const { return stopping_; }

@@ -55,6 +55,14 @@ def child(berthd):
         each.kill()
 
 
+@pytest.fixture(scope="session")
+def messages():
+    """messages("StatusReply") is that class of berth.v1."""
+    pytest.importorskip("grpc")
+    from control import load_messages
+    return load_messages()
+
+
 @pytest.fixture
 def upstream():
     server = Upstream()

@@ -1,7 +1,6 @@
 """The control socket: berthctl, and gRPC clients in general."""
 
 import fcntl
-import json
 import os
 import pty
 import select
@@ -15,40 +14,14 @@ import time
 import pytest
 
 import berth
-from berthd import BERTHD, BUILD, TOP
+from berthd import BERTHD
 from processes import DEADLINE_S, NOBODY, wait_until
 
 grpc = pytest.importorskip("grpc")
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # noqa: E402
+from control import BERTHCTL, Channel, control, ctl, rows, run, status  # noqa: E402
 
-BERTHCTL = BUILD / "bin/berthctl"
 LISTINGS = ["pools", "connections", "leases", "sessions", "waiters"]
-
-
-def ctl(daemon, *words, **options):
-    return run("--socket", control(daemon), *words, **options)
-
-
-def run(*words, **options):
-    return subprocess.run([BERTHCTL, *words], timeout=DEADLINE_S, text=True, capture_output=True, **options)
-
-
-def control(daemon):
-    return str(daemon.folder / "control.sock")
-
-
-def rows(daemon, listing, *words):
-    """The listing as JSON."""
-    done = ctl(daemon, listing, "--json", *words)
-    assert (done.returncode, done.stderr) == (0, "")
-    return json.loads(done.stdout)[listing]
-
-
-def status(daemon):
-    done = ctl(daemon, "status", "--json")
-    assert (done.returncode, done.stderr) == (0, "")
-    return json.loads(done.stdout)
 
 
 def columns(daemon, listing):
@@ -305,31 +278,8 @@ def test_a_daemon_that_does_not_answer_is_75(berthd):
 # ---- any gRPC client ----
 
 
-@pytest.fixture(scope="module")
-def messages(tmp_path_factory):
-    """messages("StatusReply") is that class of admin.proto."""
-    path = tmp_path_factory.mktemp("proto") / "admin.pb"
-    subprocess.run(["protoc", f"-I{TOP}/proto", f"--descriptor_set_out={path}", "berth/v1/admin.proto"], check=True)
-    known = descriptor_pool.DescriptorPool()
-    for file in descriptor_pb2.FileDescriptorSet.FromString(path.read_bytes()).file:
-        known.Add(file)
-    factory = message_factory.MessageFactory(known)
-    return lambda name: factory.GetPrototype(known.FindMessageTypeByName(f"berth.v1.{name}"))
-
-
-class Client:
+class Client(Channel):
     """A gRPC client that knows admin.proto, and bytes of everything else."""
-
-    def __init__(self, daemon, messages):
-        # A channel of its own: those of one target share a connection otherwise.
-        self._channel = grpc.insecure_channel(f"unix:{control(daemon)}", [("grpc.use_local_subchannel_pool", 1)])
-        self._messages = messages
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._channel.close()
 
     def status(self):
         return self._call("Status", self._messages("StatusRequest")(), "StatusReply")
@@ -338,9 +288,7 @@ class Client:
         return self._call(f"List{listing}", self._messages("ListRequest")(**request), f"List{listing}Reply")
 
     def _call(self, method, request, reply):
-        call = self._channel.unary_unary(f"/berth.v1.Admin/{method}", type(request).SerializeToString,
-                                         self._messages(reply).FromString)
-        return call(request, timeout=DEADLINE_S)
+        return self.method("Admin", method, reply)(request, timeout=DEADLINE_S)
 
     def raw(self, method, data):
         return self._channel.unary_unary(method)(data, timeout=DEADLINE_S)
@@ -371,7 +319,7 @@ def client(messages):
 
     yield start
     for each in opened:
-        each.__exit__()
+        each.close()
 
 
 def test_a_client_asks_for_the_status(berthd, client):
