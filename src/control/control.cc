@@ -23,7 +23,10 @@ Control::Control(loop::Loop& loop, broker::Broker& broker, DaemonOrders orders, 
       fd_limit_(fd_limit),
       mailbox_(loop, kMaxControlCalls),
       lease_mailbox_(loop, LeasesService::kMostTasks),
-      view_(loop, broker, std::move(version), [this] { return gate_->connections(); }),
+      view_(loop, broker, std::move(version),
+            [this] {
+              return View::Clients{gate_->connections(), watchers_.count()};
+            }),
       orders_(loop, broker, view_, std::move(orders)),
       watchers_(broker, view_),
       desk_(broker),

@@ -81,11 +81,11 @@ v1::PoolInfo::Intake intake_of(pool::Intake intake) {
 }
 
 View::View(const loop::Loop& loop, const broker::Broker& broker, std::string version,
-           std::function<size_t()> connections)
+           std::function<Clients()> clients)
     : loop_(loop),
       broker_(broker),
       version_(std::move(version)),
-      connections_(std::move(connections)),
+      clients_(std::move(clients)),
       started_(loop.now()) {}
 
 absl::Status View::show(const v1::StatusRequest&, v1::StatusReply& reply) const {
@@ -111,7 +111,9 @@ absl::Status View::show(const v1::StatusRequest&, v1::StatusReply& reply) const 
   reply.set_waiters(u32(shared.waiters.size()));
   reply.set_slots(shared.budget.limit());
   reply.set_slots_used(shared.budget.used());
-  reply.set_control_connections(u32(connections_()));
+  const Clients clients = clients_();
+  reply.set_control_connections(u32(clients.connections));
+  reply.set_watchers(u32(clients.watchers));
   reply.set_failed_closes(broker_.driver().failed_closes());
   reply.set_lost_log_lines(lost_log_lines());
   return absl::OkStatus();

@@ -23,9 +23,15 @@ v1::PoolInfo::Intake intake_of(pool::Intake intake);
 
 class View {
  public:
-  // Borrows them. `connections` counts those of the control socket.
+  // Of the control socket.
+  struct Clients {
+    size_t connections;
+    size_t watchers;
+  };
+
+  // Borrows them.
   View(const loop::Loop& loop, const broker::Broker& broker, std::string version,
-       std::function<size_t()> connections);
+       std::function<Clients()> clients);
 
   // The failure names the nearest key.
   absl::StatusOr<PoolId> find_pool(const std::string& key) const;
@@ -62,7 +68,7 @@ class View {
   const loop::Loop& loop_;
   const broker::Broker& broker_;
   const std::string version_;
-  const std::function<size_t()> connections_;
+  const std::function<Clients()> clients_;
   const TimePoint started_;
 };
 

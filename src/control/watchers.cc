@@ -1,5 +1,6 @@
 #include "control/watchers.h"
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -130,6 +131,11 @@ void Watchers::add(const std::shared_ptr<Watch>& watch) {
   broker_.driver().follow_all(true);
 }
 
+size_t Watchers::count() const {
+  const auto follows = [](const auto& watch) { return !watch->over(); };
+  return static_cast<size_t>(std::count_if(watches_.begin(), watches_.end(), follows));
+}
+
 void Watchers::end_all() {
   for (const auto& watch : std::exchange(watches_, {})) {
     watch->end(absl::UnavailableError("berthd is stopping"));
@@ -163,7 +169,7 @@ v1::Event Watchers::describe(const pool::Event& event) const {
   told.set_kind(kind_of(event.kind));
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   told.set_time_unix_ms(std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
-  if (const pool::Pool* pool = depot.try_pool(event.pool)) told.set_key(pool->policy().key);
+  told.set_key(event.key);
   told.set_connection_id(event.connection.value());
   told.set_lease_id(event.lease.value());
   told.set_session_id(event.session.value());

@@ -91,6 +91,7 @@ class Watchers {
   ~Watchers();
 
   void add(const std::shared_ptr<Watch>& watch);
+  size_t count() const;
   // The daemon ends.
   void end_all();
 

@@ -3,6 +3,12 @@
 namespace berth::ctl {
 namespace {
 
+// CLI11 takes -1 for a large number.
+std::string not_whole(const std::string& text) {
+  const bool whole = !text.empty() && text.find_first_not_of("0123456789") == text.npos;
+  return whole ? "" : "a whole number is needed, not " + text;
+}
+
 void nothing(CLI::App&, Options&) {}
 
 void maybe_key(CLI::App& app, Options& options) {
@@ -15,7 +21,9 @@ void key(CLI::App& app, Options& options) {
 
 void key_and_count(CLI::App& app, Options& options) {
   key(app, options);
-  app.add_option("count", options.count, "At most so many; else all")->type_name("N");
+  app.add_option("count", options.count, "At most so many; else all")
+      ->type_name("N")
+      ->check(not_whole);
 }
 
 void key_and_user(CLI::App& app, Options& options) {
@@ -27,12 +35,14 @@ void key_and_user(CLI::App& app, Options& options) {
 void lease(CLI::App& app, Options& options) {
   app.add_option("lease", options.id, "Its number, as berthctl leases tells it")
       ->type_name("LEASE")
+      ->check(not_whole)
       ->required();
 }
 
 void session(CLI::App& app, Options& options) {
   app.add_option("session", options.id, "Its number, as berthctl sessions tells it")
       ->type_name("SESSION")
+      ->check(not_whole)
       ->required();
 }
 
@@ -51,7 +61,8 @@ void which_events(CLI::App& app, Options& options) {
   app.add_flag("--follow", options.follow, "Go on with what happens from now on");
   app.add_option("--recent", options.recent,
                  "How many past ones to begin with, at most 1000;\nelse all, or none with --follow")
-      ->type_name("N");
+      ->type_name("N")
+      ->check(not_whole);
 }
 
 constexpr Command kCommands[] = {

@@ -77,6 +77,7 @@ struct Event {
   SessionId session;
   uint64_t detail = 0;
   std::string text;
+  std::string key;  // the pool's, which may be gone when this is told
 };
 
 // Since the pool was made.

@@ -100,26 +100,27 @@ void Pool::lease_due(TimePoint now, Lease& lease, Actions& actions) {
 // --- the journal ---
 
 void Pool::note(TimePoint now, EventKind kind, uint64_t detail, std::string_view text) {
-  keep({kind, now, id_, {}, {}, {}, detail, std::string(text)});
+  keep({kind, now, id_, {}, {}, {}, detail, std::string(text), ""});
 }
 
 void Pool::note_connection(TimePoint now, EventKind kind, const Connection& connection,
                            uint64_t detail, std::string_view text) {
-  keep({kind, now, id_, connection.id, {}, {}, detail, std::string(text)});
+  keep({kind, now, id_, connection.id, {}, {}, detail, std::string(text), ""});
 }
 
 void Pool::note_lease(TimePoint now, EventKind kind, const Lease& lease, uint64_t detail) {
   if (!shared_.journal.keeps(kind)) return count_event(kind, detail);
-  keep({kind, now, id_, lease.connection->id, lease.id, lease.session->id, detail, ""});
+  keep({kind, now, id_, lease.connection->id, lease.id, lease.session->id, detail, "", ""});
 }
 
 void Pool::note_refusal(TimePoint now, SessionId session, Code code) {
   const auto detail = static_cast<uint64_t>(code);
   if (!shared_.journal.keeps(EventKind::refuse)) return count_event(EventKind::refuse, detail);
-  keep({EventKind::refuse, now, id_, {}, {}, session, detail, ""});
+  keep({EventKind::refuse, now, id_, {}, {}, session, detail, "", ""});
 }
 
 void Pool::keep(Event event) {
+  event.key = policy_.key;
   count_event(event.kind, event.detail);
   shared_.journal.add(std::move(event));
 }

@@ -9,7 +9,7 @@ import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from berthd import BUILD, TOP
-from processes import DEADLINE_S
+from processes import DEADLINE_S, NOBODY
 
 BERTHCTL = BUILD / "bin/berthctl"
 PROTOS = ["berth/v1/admin.proto", "berth/v1/leases.proto"]
@@ -25,6 +25,14 @@ def run(*words, **options):
 
 def ctl(daemon, *words, **options):
     return run("--socket", control(daemon), *words, **options)
+
+
+def as_nobody(daemon, *words):
+    """berthctl, run by another user, who can read little of this tree: by its descriptor."""
+    with open(BERTHCTL, "rb") as program:
+        return subprocess.run([f"/proc/self/fd/{program.fileno()}", "--socket", control(daemon), *words],
+                              pass_fds=[program.fileno()], user=NOBODY, group=NOBODY, extra_groups=[], cwd="/",
+                              timeout=DEADLINE_S, text=True, capture_output=True)
 
 
 def rows(daemon, listing, *words):
@@ -79,6 +87,12 @@ class Channel:
     def stream(self, method, request):
         """The answers to one message of a stream, in bytes."""
         return self._channel.stream_stream(method)(iter([request]), timeout=DEADLINE_S)
+
+    def events(self, **request):
+        """The stream of WatchEvents."""
+        watch = self._channel.unary_stream("/berth.v1.Admin/WatchEvents", type(self)._bytes,
+                                           self._messages("Event").FromString)
+        return watch(self._messages("WatchRequest")(**request))
 
     @staticmethod
     def _bytes(request):

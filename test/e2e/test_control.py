@@ -19,7 +19,7 @@ from processes import DEADLINE_S, NOBODY, wait_until
 
 grpc = pytest.importorskip("grpc")
 
-from control import BERTHCTL, Channel, control, ctl, rows, run, status  # noqa: E402
+from control import Channel, as_nobody, control, ctl, rows, run, status  # noqa: E402
 
 LISTINGS = ["pools", "connections", "leases", "sessions", "waiters"]
 
@@ -225,14 +225,6 @@ def test_where_the_socket_is_looked_for(berthd, folder):
     assert run("status", env={**plain, "XDG_RUNTIME_DIR": str(runtime)}).returncode == 0
     done = run("status", env={**plain, "BERTH_CONTROL": "/nowhere", "XDG_RUNTIME_DIR": str(runtime)})
     assert done.returncode == 69 and "/nowhere" in done.stderr
-
-
-def as_nobody(daemon, *words):
-    """berthctl, run by another user, who can read little of this tree: by its descriptor."""
-    with open(BERTHCTL, "rb") as program:
-        return subprocess.run([f"/proc/self/fd/{program.fileno()}", "--socket", control(daemon), *words],
-                              pass_fds=[program.fileno()], user=NOBODY, group=NOBODY, extra_groups=[], cwd="/",
-                              timeout=DEADLINE_S, text=True, capture_output=True)
 
 
 def test_another_user_is_not_permitted_and_told_what_would_permit_it(as_root, berthd):
