@@ -73,7 +73,7 @@ absl::Status run_expire(Link& link, const Options& options) {
       text += (text.empty() ? "" : "\n") + pool.key() + ": " +
               count_of(pool.closed(), "idle connection") + " closed";
     }
-    return text.empty() ? "nothing was idle since the last time" : text;
+    return text.empty() ? "nothing was idle since the last tick" : text;
   });
 }
 

@@ -72,7 +72,7 @@ def test_expire_closes_what_was_idle_at_two_ticks(berthd, upstream):
     session = daemon.session()
     with session.lease("echo"):
         pass
-    assert order(daemon, "expire") == "nothing was idle since the last time"
+    assert order(daemon, "expire") == "nothing was idle since the last tick"
     assert order(daemon, "expire") == "echo: 1 idle connection closed"
     wait_until(lambda: not upstream.open, "it is closed")
 

@@ -10,6 +10,7 @@
 #include "berth/v1/admin.pb.h"
 #include "control/peers.h"
 #include "control/view.h"
+#include "control/watchers.h"
 
 namespace berth::control {
 namespace {
@@ -54,6 +55,14 @@ TEST(AdminProto, HasEachIntakeOfAPool) {
   EXPECT_EQ(intake_of(pool::Intake::paused), v1::PoolInfo::PAUSED);
   EXPECT_EQ(intake_of(pool::Intake::disabled), v1::PoolInfo::DISABLED);
   EXPECT_EQ(v1::PoolInfo::Intake_descriptor()->value_count(), 4);
+}
+
+TEST(AdminProto, HasEachKindOfEventUnderItsName) {
+  for (size_t i = 0; i < pool::kEventKinds; ++i) {
+    const auto kind = static_cast<pool::EventKind>(i);
+    EXPECT_EQ(v1::EventKind_Name(kind_of(kind)), "EVENT_" + upper(pool::event_name(kind)));
+  }
+  EXPECT_EQ(v1::EventKind_descriptor()->value_count(), static_cast<int>(pool::kEventKinds) + 1);
 }
 
 TEST(AdminProto, NamesUnitsOfTime) {
