@@ -150,7 +150,7 @@ $(call objs,$(versioned)): extra += $(version)
 $(call objs,$(versioned)): $(BUILD)/version
 $(call objs,$(unit)): extra := $(TEST_CFLAGS)
 # Not left to the .d files: they omit system headers, as which these pass to be exempt from warnings.
-$(call objs,$(unit) $(control) $(daemon) $(ctl) $(tools)): $(messages)
+$(call objs,$(unit) $(control) $(daemon) $(ctl) $(tools) $(bench)): $(messages)
 
 -include $(patsubst %.o,%.d,$(call objs,$(sources)))
 

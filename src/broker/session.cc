@@ -176,11 +176,11 @@ void Session::ask_for(const wire::LeaseRequest& request) {
   driver.request(id_, pool, {id, request.count, timeout});
 }
 
-void Session::on(const wire::Release& release_frame) {
-  const bool known = release(release_frame);
-  if (release_frame.request_id == 0) return;
-  send(wire::Released{release_frame.request_id, known ? Code::kOk : Code::kNoSuchLease,
-                      known ? "" : no_such_lease_text(release_frame.lease_id)});
+void Session::on(const wire::Release& frame) {
+  const bool known = release(frame);
+  if (frame.request_id == 0) return;
+  send(wire::Released{frame.request_id, known ? Code::kOk : Code::kNoSuchLease,
+                      known ? "" : no_such_lease_text(frame.lease_id)});
 }
 
 void Session::on(const wire::Cancel& cancel) {

@@ -92,6 +92,7 @@ class Session final : public Recipient {
     deferred,  // the kernel has too many descriptors in flight: until flush_later()
   };
   using Outgoing = std::variant<std::string, pool::Grant>;
+  using Outbox = std::deque<Outgoing>;
 
   void ready(loop::Ready ready);
   void receive(size_t enough);
@@ -99,10 +100,9 @@ class Session final : public Recipient {
   void handle(std::string_view bytes);
   void on(const wire::Hello& hello);
   void on(const wire::LeaseRequest& request);
-  void on(const wire::Release& release_frame);
+  void on(const wire::Release& frame);
   void on(const wire::Cancel& cancel);
   void on(const wire::ListKeys& list);
-  using Outbox = std::deque<Outgoing>;
   Outbox::iterator unsent_grant(uint64_t request_id);
   bool in_use(uint64_t request_id);
   void ask_for(const wire::LeaseRequest& request);
