@@ -311,7 +311,7 @@ void Checks::after_advance() const {
     expect(
         m.was_kept || policy.idle_timeout == 0s || model_.now < m.idle_since + policy.idle_timeout,
         "nothing outlives idle_timeout", id.value());
-    expect(policy.max_lifetime == 0s || model_.now < m.up_at + policy.max_lifetime,
+    expect(m.lifetime == 0s || model_.now < m.up_at + m.lifetime,
            "nothing idle outlives max_lifetime", id.value());
   }
   for (const PoolModel& model : model_.pools) {

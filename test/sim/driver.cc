@@ -100,6 +100,7 @@ void Driver::deliver(const Pending& pending) {
       if (c != nullptr && c->stage == Stage::dialing) {
         c->stage = Stage::open;
         c->since = c->up_at = c->idle_since = model_.now;
+        c->lifetime = model_.pools[c->pool].policy.max_lifetime;
         model_.pools[c->pool].failures = 0;
         model_.pools[c->pool].failed_rounds = 0;
         model_.pools[c->pool].succeeded_event = model_.event + 1;

@@ -62,7 +62,8 @@ void Driver::judge_close(uint64_t decided, const ConnectionModel& c, const Close
   expect(c.stage != Stage::leased, "no connection is closed under its holder", id);
   if (c.stage == Stage::dialing) {
     const bool late = why == CloseReason::dead && model_.now >= c.since + policy.dial_timeout;
-    expect(late || model_.stopping, "a dial is left alone until dial_timeout", id);
+    expect(late || model_.stopping || decided == model_.pools[c.pool].reload_event,
+           "a dial is left alone until dial_timeout", id);
   }
   const bool just_returned = decided == c.returned_event;
   if (c.stage == Stage::unsent && !just_returned) {
@@ -86,7 +87,7 @@ void Driver::judge_close(uint64_t decided, const ConnectionModel& c, const Close
              "nothing idles out before its time", id);
       break;
     case CloseReason::age:
-      expect(policy.max_lifetime != 0s && model_.now >= c.up_at + policy.max_lifetime * 3 / 4,
+      expect(c.lifetime != 0s && model_.now >= c.up_at + c.lifetime * 3 / 4,
              "nothing ages out before its time", id);
       break;
     case CloseReason::renewed:
@@ -97,7 +98,7 @@ void Driver::judge_close(uint64_t decided, const ConnectionModel& c, const Close
              "only what was idle through two ticks expires", id);
       break;
     case CloseReason::uses:
-      expect(just_returned && policy.max_uses != 0 && c.uses >= policy.max_uses,
+      expect(policy.max_uses != 0 && c.uses >= policy.max_uses,
              "nothing is closed before it is used up", id);
       break;
     case CloseReason::shutdown: expect(model_.stopping, "only a stop closes for it", id); break;
@@ -111,8 +112,9 @@ void Driver::judge_idlest(const ConnectionModel& c, CloseReason reason) const {
   const PoolModel& pool = model_.pools[c.pool];
   const bool by_own_pool =
       reason == CloseReason::evicted
-          ? pool.connections == static_cast<size_t>(std::max(0, pool.policy.max_connections))
-          : pool.policy.max_idle != pool::kUnlimited;
+          ? pool.connections >= static_cast<size_t>(std::max(0, pool.policy.max_connections)) &&
+                pool.policy.max_connections != pool::kUnlimited
+          : pool.policy.max_idle != pool::kUnlimited || model_.event == pool.reload_event;
   const bool for_slots = model_.first_for_slot != 0 || !depot_.shared().slots.empty();
   for (const auto& [id, other] : model_.connections) {
     const bool gone_too = other.pool == c.pool && other.stage == Stage::closing;
@@ -169,8 +171,8 @@ void Driver::judge_grant(uint64_t decided, const Grant& grant, const Ask& ask) {
            "what is used up is not granted", id);
     const pool::Connection* own = depot_.connection(c.id);
     expect(own != nullptr && model_.now < own->expires_at, "what is too old is not granted", id);
-    expect(pool.policy.max_lifetime == 0s || model_.now < c.up_at + pool.policy.max_lifetime,
-           "what is too old is not granted", id);
+    expect(c.lifetime == 0s || model_.now < c.up_at + c.lifetime, "what is too old is not granted",
+           id);
     expect(g.lease.value() < uint64_t{1} << 61, "a lease id leaves three bits free");
     expect(model_.leases_ever.insert(g.lease.value()).second, "a lease id is never given twice",
            g.lease.value());

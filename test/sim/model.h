@@ -35,6 +35,7 @@ enum class Upstream { healthy, refuses, hangs };
 struct PoolModel {
   PoolId id;
   pool::PoolPolicy policy;
+  int most_kept = 0;  // min_idle never becomes more
   bool dynamic = false;
   bool gone = false;
   Upstream upstream = Upstream::healthy;
@@ -49,6 +50,7 @@ struct PoolModel {
   pool::Intake intake = pool::Intake::open;
   uint64_t intake_event = 0;  // when it became so
   uint64_t evict_event = 0;   // the administrator's last eviction
+  uint64_t reload_event = 0;  // its settings changed
 
   // When the longest backoff after these failures is over: 100 ms × 1.6 each, ± 20 %, 10 s at most.
   TimePoint surely_ready_at() const {
@@ -82,7 +84,8 @@ struct ConnectionModel {
   uint64_t epoch = 0;
   TimePoint dialed_at{};
   TimePoint up_at{};
-  TimePoint since{};  // in this stage
+  Duration lifetime{};  // max_lifetime when it was dialled
+  TimePoint since{};    // in this stage
   TimePoint idle_since{};
   // As the depot had it after the last event.
   bool was_idle = false;
@@ -168,6 +171,10 @@ struct Model {
   pool::Owner owner_for(size_t pool, const pool::SessionInfo& info) const {
     const bool by_socket = pools[pool].policy.share == pool::Share::socket;
     return pool::Owner(by_socket ? info.socket : info.uid);
+  }
+  bool may_ask(size_t pool, const pool::SessionInfo& info) const {
+    const std::vector<uint32_t>& uids = pools[pool].policy.allow_uids;
+    return std::find(uids.begin(), uids.end(), info.uid) != uids.end();
   }
   static bool may_have(pool::Owner who, const ConnectionModel& connection) {
     return connection.owner.nobody() || connection.owner == who;

@@ -32,6 +32,7 @@ void Player::add_pool(pool::PoolPolicy policy, bool dynamic) {
   PoolModel model;
   model.policy = policy;
   model.dynamic = dynamic;
+  model.most_kept = policy.min_idle;
   model_.trace.add(model_.now, "add pool %llu", model_.pools.size());
   model_.pools.push_back(model);
   pool::Depot& depot = driver_.depot();
@@ -93,7 +94,7 @@ void Player::sometimes() {
 
 void Player::seldom() {
   driver_.carry_out();
-  switch (model_.random.below(10)) {
+  switch (model_.random.below(11)) {
     case 0:
     case 1: return change_upstream();
     case 2: return renew();
@@ -103,6 +104,7 @@ void Player::seldom() {
     case 6: return evict();
     case 7: return expire();
     case 8: return revoke();
+    case 9: return reload();
     default: driver_.pass_time(model_.now + model_.up_to(6s), model_.chance(70));
   }
 }
@@ -180,8 +182,7 @@ void Player::ask() {
                    session.id.value(), ask.pool, ask.count);
   const PoolId pool = model_.pools[ask.pool].id;
   ask.queue_before = driver_.depot().pool(pool).waiting();
-  const std::vector<uint32_t>& uids = model_.pools[ask.pool].policy.allow_uids;
-  ask.permitted = std::find(uids.begin(), uids.end(), session.info.uid) != uids.end();
+  ask.permitted = model_.may_ask(ask.pool, session.info);
   ++model_.pools[ask.pool].waiting;
   model_.asks.emplace(ask.key, ask);
   event([&](Actions& actions) {
@@ -294,6 +295,46 @@ void Player::renew() {
     expect(renewed.closed == ready, "renew says how many it closed", renewed.closed);
     expect(renewed.marked == out, "renew says how many it marked", renewed.marked);
   });
+}
+
+// Other limits and times; now and then other servers or another share.
+void Player::reload() {
+  const size_t index = any_pool();
+  PoolModel& pool = model_.pools[index];
+  pool::PoolPolicy policy = draw_policy(model_.random, index);
+  policy.key = pool.policy.key;
+  // What all pools keep together stays within the budget.
+  policy.min_idle = std::min(policy.min_idle, pool.most_kept);
+  policy.endpoints[0].port = static_cast<uint16_t>(6379 + model_.random.below(2));
+  const bool elsewhere =
+      policy.endpoints != pool.policy.endpoints || policy.share != pool.policy.share;
+  if (elsewhere) {
+    ++pool.epoch;
+    pool.failures = 0;
+    pool.failed_rounds = 0;
+  }
+  // Which are kept is decided anew, and none while there are more than max_connections.
+  for (auto& [id, c] : model_.connections) c.was_kept &= c.pool != index;
+  pool.policy = policy;
+  pool.reload_event = model_.event + 1;
+  judge_asks_anew(index);
+  model_.trace.add(model_.now, "reload pool %llu, other servers %llu, max_connections %llu", index,
+                   elsewhere, static_cast<uint64_t>(policy.max_connections));
+  event([&](Actions& actions) {
+    const bool renewed =
+        driver_.depot().reconfigure_pool(model_.now, pool.id, std::move(policy), actions);
+    expect(renewed == elsewhere, "other servers or another share renew a pool", index);
+  });
+}
+
+// After a reload; those in hand too, should they be taken back.
+void Player::judge_asks_anew(size_t pool) {
+  for (auto& [key, ask] : model_.asks) {
+    if (ask.pool != pool) continue;
+    const pool::SessionInfo& info = model_.session(key.session)->info;
+    ask.owner = model_.owner_for(pool, info);
+    ask.permitted = model_.may_ask(pool, info);
+  }
 }
 
 void Player::set_intake() {

@@ -41,6 +41,8 @@ class Player {
   void lose_one();
   // The administrator and the rest of the daemon.
   void renew();
+  void reload();
+  void judge_asks_anew(size_t pool);
   void set_intake();
   void open_or_close(size_t index, pool::Intake intake);
   void evict();
