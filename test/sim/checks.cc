@@ -183,6 +183,7 @@ void Checks::queue(size_t index, const Pool& pool) const {
   size_t waiting = 0;
   size_t missing = 0;
   uint64_t last = 0;
+  const pool::PoolPolicy& policy = model_.pools[index].policy;
   const Waiter* const batch = oldest_batch(pool);
   for (const Waiter& waiter : pool.waiters()) {
     const uint64_t id = waiter.ticket.request_id;
@@ -192,6 +193,10 @@ void Checks::queue(size_t index, const Pool& pool) const {
            "a request waits in the pool that was asked", id);
     expect(waiter.ticket.patient, "who has no time does not wait", id);
     expect(!ask->second.cancelled, "who withdraws does not wait", id);
+    expect(ask->second.permitted, "who may not lease does not wait", id);
+    expect(policy.max_connections == pool::kUnlimited ||
+               waiter.count <= static_cast<uint32_t>(policy.max_connections),
+           "nobody waits for what can never be had", id);
     expect(waiter.deadline.when == ask->second.until, "a waiter has his deadline", id);
     expect(waiter.ticket.arrival > last, "waiters stand by arrival", id);
     expect(waiter.missing() > 0, "who has all does not wait", id);
@@ -242,6 +247,12 @@ void Checks::limits(const PoolModel& model, const Pool& pool) const {
   if (policy.max_idle != pool::kUnlimited) {
     const auto most = static_cast<size_t>(std::max(0, policy.max_idle));
     expect(pool.count(State::idle) <= std::max(most, pool.kept()), "max_idle holds");
+  }
+  const size_t open = pool.total() - pool.count(State::closing);
+  if (policy.max_connections != pool::kUnlimited &&
+      open > static_cast<size_t>(policy.max_connections)) {  // a reload has lowered it
+    expect(pool.count(State::idle) == 0 && pool.count(State::connecting) == 0,
+           "only leases may exceed max_connections");
   }
   if (model.intake == pool::Intake::disabled) {
     expect(pool.waiting() == 0, "nobody waits for a disabled pool");
@@ -392,6 +403,12 @@ void Checks::after_quiet() const {
     if (depot_.budget().free() == 0 || (most != 0 && pool.total() >= most)) continue;
     expect(pool.kept() + spare_dials(pool) >= static_cast<size_t>(model.policy.min_idle),
            "min_idle is restored", i);
+  }
+}
+
+void Checks::after_drain() const {
+  for (const auto& [id, m] : model_.connections) {
+    expect(m.stage == Stage::closing, "a shutdown ends all that is left", id.value());
   }
 }
 

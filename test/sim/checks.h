@@ -20,7 +20,9 @@ class Checks {
   void after_advance() const;
   // After time enough with a healthy world and every lease given back.
   void after_quiet() const;
-  // After the shutdown's time is over.
+  // When the shutdown's time is over.
+  void after_drain() const;
+  // When what was still to be closed is closed.
   void after_shutdown() const;
 
  private:

@@ -312,14 +312,16 @@ void Player::shut_down() {
   model_.drained_by = model_.now + 2s;
   pool::Depot& depot = driver_.depot();
   event([&](Actions& actions) { depot.shut_down(model_.now, 2s, actions); });
-  for (int i = 0; i < 20; ++i) step();
+  for (uint64_t left = model_.random.below(20); left > 0; --left) step();
   driver_.carry_out();
   if (model_.chance(30)) {
     model_.drained_by = model_.now;
     event([&](Actions& actions) { depot.shut_down(model_.now, 2s, actions); });
     driver_.carry_out();
   }
-  driver_.pass_time(model_.now + 3s, true);
+  driver_.pass_time(std::max(model_.now, model_.drained_by), true);
+  driver_.checks().after_drain();
+  driver_.pass_time(model_.now + 1s, true);
   driver_.hand_over_again();
   driver_.pass_time(model_.now + 1s, true);
   driver_.checks().after_shutdown();
