@@ -222,7 +222,9 @@ void Depot::take_back(TimePoint now, const Grant& grant, ConnectionId failed, Cl
     actions.add(Refuse{session->id, grant.ticket.request_id, {Code::kRevoked, "", {}, {}}});
     return;
   }
-  pools_[grant.pool]->take_back(now, grant, *session, failed, reason, actions);
+  Pool& pool = *pools_[grant.pool];
+  pool.take_back(now, grant, *session, refusal_of_access(session->info, pool.policy()), failed, reason,
+                 actions);
   settle(now, actions);
 }
 

@@ -79,9 +79,9 @@ class Pool {
   // The session has ended, or the lease is revoked: the connection is closed whatever its state.
   void end_lease(TimePoint now, Lease& lease, CloseReason reason, Actions& actions);
   // Grants of one message that could not be handed over. `failed` is the connection at fault. The
-  // request waits again, in its old place.
-  void take_back(TimePoint now, const Grant& grant, Session& session, ConnectionId failed,
-                 CloseReason reason, Actions& actions);
+  // request waits again, in its old place, unless it is `barred` from this pool by now.
+  void take_back(TimePoint now, const Grant& grant, Session& session, std::optional<Refusal> barred,
+                 ConnectionId failed, CloseReason reason, Actions& actions);
   void dialed(TimePoint now, Connection& connection, Actions& actions);
   void dial_failed(TimePoint now, Connection& connection, std::string_view error, Actions& actions);
   // Its unsent bytes have left, or it was found dirty.
@@ -231,6 +231,11 @@ class Pool {
   Forecast forecast_capacity(TimePoint now) const;
 
   // pool_grant.cc
+  bool never_to_be_had(uint32_t count) const {
+    return policy_.max_connections != kUnlimited &&
+           count > static_cast<uint32_t>(policy_.max_connections);
+  }
+  std::optional<Refusal> refusal_to_wait(uint32_t count) const;
   std::optional<Refusal> refusal_at_once(TimePoint now, uint32_t count) const;
   bool grant_at_once(TimePoint now, Session& session, const Ticket& ticket, Actions& actions);
   Waiter& enqueue(Session& session, const Ticket& ticket, uint32_t count);

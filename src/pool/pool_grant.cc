@@ -76,16 +76,19 @@ std::string Pool::too_many_text(uint32_t count) const {
          "\" is " + std::to_string(policy_.max_connections);
 }
 
-std::optional<Refusal> Pool::refusal_at_once(TimePoint now, uint32_t count) const {
+// Who may not wait, whatever comes free.
+std::optional<Refusal> Pool::refusal_to_wait(uint32_t count) const {
   if (ending_)
     return removed() ? Refusal{Code::kNoSuchKey, gone_text(), {}, {}}
                      : Refusal{Code::kShuttingDown, "", {}, {}};
   if (intake_ == Intake::disabled) return Refusal{Code::kDisabled, policy_.key, {}, {}};
+  if (never_to_be_had(count)) return Refusal{Code::kInvalid, too_many_text(count), {}, {}};
+  return std::nullopt;
+}
+
+std::optional<Refusal> Pool::refusal_at_once(TimePoint now, uint32_t count) const {
+  if (auto refusal = refusal_to_wait(count)) return refusal;
   if (count == 0) return Refusal{Code::kInvalid, "count is 0", {}, {}};
-  if (policy_.max_connections != kUnlimited &&
-      count > static_cast<uint32_t>(policy_.max_connections)) {
-    return Refusal{Code::kInvalid, too_many_text(count), {}, {}};
-  }
   if (refuses_at_once(now)) return Refusal{Code::kUpstreamDown, "", {}, why(now)};
   if (waiters_.size() >= static_cast<size_t>(policy_.max_waiters)) {
     Why full = why(now);
@@ -207,8 +210,9 @@ void Pool::cancel(TimePoint now, Waiter& waiter, Actions& actions) {
   settle(now, actions);
 }
 
-void Pool::take_back(TimePoint now, const Grant& grant, Session& session, ConnectionId failed,
-                     CloseReason reason, Actions& actions) {
+void Pool::take_back(TimePoint now, const Grant& grant, Session& session,
+                     std::optional<Refusal> barred, ConnectionId failed, CloseReason reason,
+                     Actions& actions) {
   if (collecting_ != nullptr && collecting_->ticket.arrival > grant.ticket.arrival) {
     put_back(now, *collecting_);
   }
@@ -228,13 +232,11 @@ void Pool::take_back(TimePoint now, const Grant& grant, Session& session, Connec
       move_to(now, connection, State::idle);
     }
   }
-  if (ending_) {
-    refuse(now, waiter, removed() ? Code::kNoSuchKey : Code::kShuttingDown, actions);
-  } else if (intake_ == Intake::disabled) {
-    refuse(now, waiter, Code::kDisabled, actions);
-  } else {
-    serve_new(now, waiter, actions);
-  }
+  // While it was being handed over, a reload or an administrator may have ended his wait.
+  if (!barred) barred = refusal_to_wait(waiter.count);
+  if (!barred) return serve_new(now, waiter, actions);
+  turn_out(now, waiter, std::move(*barred), actions);
+  settle(now, actions);
 }
 
 // As if it had not been granted. Whose options it has is not known any more; new_session stays

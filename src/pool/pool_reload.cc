@@ -49,10 +49,9 @@ void Pool::file_anew() {
 }
 
 void Pool::turn_out_the_impossible(TimePoint now, Actions& actions) {
-  if (policy_.max_connections == kUnlimited) return;
   for (Waiter* waiter = waiters_.front(); waiter != nullptr;) {
     Waiter* const next = WaiterQueue::next(*waiter);
-    if (waiter->count > static_cast<uint32_t>(policy_.max_connections)) {
+    if (never_to_be_had(waiter->count)) {
       turn_out(now, *waiter, {Code::kInvalid, too_many_text(waiter->count), {}, {}}, actions);
     }
     waiter = next;

@@ -42,10 +42,12 @@ const Waiter* oldest_batch(const Pool& pool) {
 void Checks::after_event() {
   ++round_;
   Sum sum;
+  forget_removed();
   for (size_t i = 0; i < model_.pools.size(); ++i) {
     const PoolModel& model = model_.pools[i];
     if (model.gone) continue;
     const Pool& pool = depot_.pool(model.id);
+    journal(model, pool);
     containers(model, pool, sum);
     queue(i, pool);
     limits(model, pool);
@@ -61,6 +63,18 @@ void Checks::after_event() {
   slots();
   const pool::SlotQueue& queue = depot_.shared().slots;
   model_.first_for_slot = queue.empty() ? 0 : queue.front_arrival();
+}
+
+// A removed pool goes with its last connection.
+void Checks::forget_removed() {
+  size_t left = 0;
+  for (PoolModel& pool : model_.pools) {
+    pool.gone = pool.gone || (pool.removed && pool.connections == 0);
+    left += pool.gone ? 0 : 1;
+  }
+  size_t there = 0;
+  depot_.for_each_pool([&](const Pool&) { ++there; });
+  expect(left == there, "a removed pool goes with its last connection", there);
 }
 
 // --- records and counters ---
@@ -132,12 +146,44 @@ void Checks::deadline_of(const Connection& c, const Pool& pool) const {
     due = std::min(c.expires_at, stays ? kNever : m.idle_since + policy.idle_timeout);
   }
   expect(c.deadline.when == due, "each state has its deadline", c.id.value());
+  if (c.lease.valid()) lease_of(c, m);
+}
+
+void Checks::lease_of(const Connection& c, const ConnectionModel& m) const {
+  const pool::PoolPolicy& policy = model_.pools[m.pool].policy;
+  const pool::Lease* lease = depot_.lease(c.lease);
+  expect(lease != nullptr && m.lease == c.lease, "a lease is its holder's", c.lease.value());
+  const auto after = [&](Duration limit) { return limit == 0s ? kNever : m.leased_at + limit; };
+  const TimePoint warning = m.warned ? kNever : after(policy.lease_warn);
+  expect(lease->deadline.when == std::min(warning, after(policy.lease_timeout)),
+         "a lease has its deadline", c.lease.value());
+}
+
+// Told as often as done; what is frequent is told only to those who listen.
+void Checks::journal(const PoolModel& model, const Pool& pool) const {
+  using enum pool::EventKind;
+  const pool::Counters& counters = pool.counters();
+  const auto index = static_cast<size_t>(&model - model_.pools.data());
+  for (const pool::EventKind kind :
+       {dial, dialed, dial_failed, grant, take_back, release, close, refuse, revoke}) {
+    expect(counters.of(kind) == model.counted.of(kind), "the journal counts what is done", index);
+  }
+  expect(counters.closes == model.counted.closes, "closes are counted by reason", index);
+  expect(counters.refusals == model.counted.refusals, "refusals are counted by code", index);
+  for (size_t i = 0; i < pool::kEventKinds; ++i) {
+    const auto kind = static_cast<pool::EventKind>(i);
+    const bool frequent = kind == grant || kind == take_back || kind == release || kind == refuse;
+    const bool told = model_.listening || !frequent;
+    expect(model.told[i] == (told ? counters.events[i] : 0), "the journal tells what it counts",
+           index);
+  }
 }
 
 void Checks::queue(size_t index, const Pool& pool) const {
   size_t waiting = 0;
   size_t missing = 0;
   uint64_t last = 0;
+  const pool::PoolPolicy& policy = model_.pools[index].policy;
   const Waiter* const batch = oldest_batch(pool);
   for (const Waiter& waiter : pool.waiters()) {
     const uint64_t id = waiter.ticket.request_id;
@@ -147,6 +193,10 @@ void Checks::queue(size_t index, const Pool& pool) const {
            "a request waits in the pool that was asked", id);
     expect(waiter.ticket.patient, "who has no time does not wait", id);
     expect(!ask->second.cancelled, "who withdraws does not wait", id);
+    expect(ask->second.permitted, "who may not lease does not wait", id);
+    expect(policy.max_connections == pool::kUnlimited ||
+               waiter.count <= static_cast<uint32_t>(policy.max_connections),
+           "nobody waits for what can never be had", id);
     expect(waiter.deadline.when == ask->second.until, "a waiter has his deadline", id);
     expect(waiter.ticket.arrival > last, "waiters stand by arrival", id);
     expect(waiter.missing() > 0, "who has all does not wait", id);
@@ -198,11 +248,18 @@ void Checks::limits(const PoolModel& model, const Pool& pool) const {
     const auto most = static_cast<size_t>(std::max(0, policy.max_idle));
     expect(pool.count(State::idle) <= std::max(most, pool.kept()), "max_idle holds");
   }
+  const size_t open = pool.total() - pool.count(State::closing);
+  if (policy.max_connections != pool::kUnlimited &&
+      open > static_cast<size_t>(policy.max_connections)) {  // a reload has lowered it
+    expect(pool.count(State::idle) == 0 && pool.count(State::connecting) == 0,
+           "only leases may exceed max_connections");
+  }
   if (model.intake == pool::Intake::disabled) {
     expect(pool.waiting() == 0, "nobody waits for a disabled pool");
   }
-  if (model_.stopping) {
-    expect(pool.count(State::idle) == 0 && pool.waiting() == 0, "a depot that stops is empty");
+  if (model_.stopping || model.removed) {
+    expect(pool.count(State::idle) == 0 && pool.waiting() == 0,
+           "what ends is empty but for leases");
   }
 }
 
@@ -294,7 +351,7 @@ size_t Checks::spare_dials(const Pool& pool) {
 void Checks::min_idle_refilled(const PoolModel& model, const Pool& pool) const {
   const pool::Shared& shared = depot_.shared();
   const auto most = static_cast<size_t>(model.policy.max_connections);
-  if (model_.stopping || model.failures > 0 || !shared.slots.empty()) return;
+  if (model_.stopping || model.removed || model.failures > 0 || !shared.slots.empty()) return;
   if (model.intake == pool::Intake::disabled) return;
   if (shared.budget.free() == 0 || (most != 0 && pool.total() >= most)) return;
   expect(pool.kept() + spare_dials(pool) >= static_cast<size_t>(model.policy.min_idle),
@@ -306,12 +363,13 @@ void Checks::min_idle_refilled(const PoolModel& model, const Pool& pool) const {
 void Checks::after_advance() const {
   expect(depot_.next_deadline() > model_.now, "nothing due is left over");
   for (const auto& [id, m] : model_.connections) {
+    if (m.stage == Stage::leased) lease_limits(m);
     if (m.stage != Stage::open || !m.was_idle) continue;
     const pool::PoolPolicy& policy = model_.pools[m.pool].policy;
     expect(
         m.was_kept || policy.idle_timeout == 0s || model_.now < m.idle_since + policy.idle_timeout,
         "nothing outlives idle_timeout", id.value());
-    expect(policy.max_lifetime == 0s || model_.now < m.up_at + policy.max_lifetime,
+    expect(m.lifetime == 0s || model_.now < m.up_at + m.lifetime,
            "nothing idle outlives max_lifetime", id.value());
   }
   for (const PoolModel& model : model_.pools) {
@@ -324,6 +382,14 @@ void Checks::after_advance() const {
   }
 }
 
+void Checks::lease_limits(const ConnectionModel& m) const {
+  const pool::PoolPolicy& policy = model_.pools[m.pool].policy;
+  expect(policy.lease_timeout == 0s || model_.now < m.leased_at + policy.lease_timeout,
+         "no lease outlives lease_timeout", m.lease.value());
+  expect(policy.lease_warn == 0s || m.warned || model_.now < m.leased_at + policy.lease_warn,
+         "a lease held too long is warned of", m.lease.value());
+}
+
 void Checks::after_quiet() const {
   for (const auto& [key, ask] : model_.asks) {
     expect(false, "nobody waits for ever when capacity can be had", ask.key.request);
@@ -331,11 +397,18 @@ void Checks::after_quiet() const {
   for (size_t i = 0; i < model_.pools.size(); ++i) {
     const PoolModel& model = model_.pools[i];
     if (model.gone) continue;
+    expect(!model.removed, "a removed pool goes once its leases are back", i);
     const Pool& pool = depot_.pool(model.id);
     const auto most = static_cast<size_t>(model.policy.max_connections);
     if (depot_.budget().free() == 0 || (most != 0 && pool.total() >= most)) continue;
     expect(pool.kept() + spare_dials(pool) >= static_cast<size_t>(model.policy.min_idle),
            "min_idle is restored", i);
+  }
+}
+
+void Checks::after_drain() const {
+  for (const auto& [id, m] : model_.connections) {
+    expect(m.stage == Stage::closing, "a shutdown ends all that is left", id.value());
   }
 }
 

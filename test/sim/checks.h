@@ -20,7 +20,9 @@ class Checks {
   void after_advance() const;
   // After time enough with a healthy world and every lease given back.
   void after_quiet() const;
-  // After the shutdown's time is over.
+  // When the shutdown's time is over.
+  void after_drain() const;
+  // When what was still to be closed is closed.
   void after_shutdown() const;
 
  private:
@@ -34,6 +36,7 @@ class Checks {
   void containers(const PoolModel& model, const pool::Pool& pool, Sum& sum);
   void place_of(const pool::Connection& connection, const pool::Pool& pool);
   void deadline_of(const pool::Connection& connection, const pool::Pool& pool) const;
+  void lease_of(const pool::Connection& connection, const ConnectionModel& model) const;
   void queue(size_t index, const pool::Pool& pool) const;
   void eviction_order(const Sum& sum) const;
   void budget(const Sum& sum) const;
@@ -43,6 +46,9 @@ class Checks {
   void place_under_max(const PoolModel& model, const pool::Pool& pool, size_t lacking,
                        size_t lacking_before_batch) const;
   void slots() const;
+  void journal(const PoolModel& model, const pool::Pool& pool) const;
+  void lease_limits(const ConnectionModel& model) const;
+  void forget_removed();
   void min_idle_refilled(const PoolModel& model, const pool::Pool& pool) const;
   // Dials that nobody waits for; a batch that may not collect yet waits for none.
   static size_t spare_dials(const pool::Pool& pool);

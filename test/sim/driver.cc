@@ -8,6 +8,7 @@ namespace {
 
 using pool::Close;
 using pool::Dial;
+using pool::EventKind;
 using pool::Grant;
 using pool::Granted;
 using pool::Refuse;
@@ -15,6 +16,7 @@ using pool::Revoke;
 
 // Events at one and the same time beyond this mean that depot and driver chase each other.
 constexpr int kMostEventsAtOnce = 10'000;
+constexpr size_t kRevokedShown = 8;
 
 }  // namespace
 
@@ -100,9 +102,11 @@ void Driver::deliver(const Pending& pending) {
       if (c != nullptr && c->stage == Stage::dialing) {
         c->stage = Stage::open;
         c->since = c->up_at = c->idle_since = model_.now;
+        c->lifetime = model_.pools[c->pool].policy.max_lifetime;
         model_.pools[c->pool].failures = 0;
         model_.pools[c->pool].failed_rounds = 0;
         model_.pools[c->pool].succeeded_event = model_.event + 1;
+        ++model_.pools[c->pool].counted_of(EventKind::dialed);
       }
       event([&](pool::Actions& actions) { depot_.dialed(model_.now, id, actions); });
       break;
@@ -110,6 +114,7 @@ void Driver::deliver(const Pending& pending) {
       model_.trace.add(model_.now, "dial failed %llu", id.value());
       if (c != nullptr && c->stage == Stage::dialing) {
         note_failure(model_.pools[c->pool], *c);
+        ++model_.pools[c->pool].counted_of(EventKind::dial_failed);
         --model_.pools[c->pool].connections;
         model_.connections.erase(at);
       }
@@ -197,6 +202,8 @@ void Driver::on(uint64_t decided, const Refuse& refuse) {
                  depot_.pool(pool.id).total() == depot_.pool(pool.id).count(pool::State::closing),
              "nobody is refused while the pool has a connection", ask.pool);
       break;
+    case Code::kNoSuchKey: expect(pool.removed, "only a pool that has left says so"); break;
+    case Code::kRevoked: expect(pool.gone, "only what has lost its pool is revoked"); break;
     case Code::kInvalid:
       expect(ask.count > static_cast<uint32_t>(pool.policy.max_connections),
              "only what can never be had is invalid", ask.count);
@@ -226,17 +233,59 @@ void Driver::on(uint64_t decided, const Close& close) {
 }
 
 void Driver::on(uint64_t, const Revoke& revoke) {
-  model_.trace.add(model_.now, "  -> revoke %llu", revoke.lease.value());
-  expect(model_.stopping || model_.revoking == revoke.lease,
-         "only an administrator or the end of a shutdown revokes", revoke.lease.value());
-  for (auto& [id, c] : model_.connections) {
-    if (c.lease != revoke.lease) continue;
-    c.stage = Stage::returned;
-    c.lease = {};
-  }
+  model_.trace.add(model_.now, "  -> revoke %llu, cause %llu", revoke.lease.value(),
+                   static_cast<uint64_t>(revoke.cause));
+  const auto& connections = model_.connections;
+  const auto at = std::find_if(connections.begin(), connections.end(),
+                               [&](const auto& each) { return each.second.lease == revoke.lease; });
+  expect(at != connections.end(), "a lease is revoked once", revoke.lease.value());
+  ConnectionModel& c = connection(at->first);
+  judge_revoke(revoke, c);
+  c.stage = Stage::returned;
+  c.lease = {};
   const bool held =
       std::erase_if(model_.leases, [&](const LeaseModel& l) { return l.id == revoke.lease; }) > 0;
   if (!held) --model_.leases_in_hand;
+  if (model_.revoked.size() == kRevokedShown) model_.revoked.erase(model_.revoked.begin());
+  model_.revoked.push_back({revoke.lease, revoke.session, c.id});
+}
+
+// --- the journal ---
+
+void Driver::count(const pool::Action& action) {
+  const auto pool_of = [&](PoolId id) -> PoolModel& { return model_.pools[model_.pool_index(id)]; };
+  if (const auto* dial = std::get_if<Dial>(&action)) {
+    ++pool_of(dial->pool).counted_of(EventKind::dial);
+  } else if (const auto* grant = std::get_if<Grant>(&action)) {
+    pool_of(grant->pool).counted_of(EventKind::grant) += grant->leases.size();
+  } else if (const auto* close = std::get_if<Close>(&action)) {
+    PoolModel& pool = pool_of(depot_.connection(close->connection)->pool);
+    ++pool.counted_of(EventKind::close);
+    ++pool.counted.closes[static_cast<size_t>(close->reason)];
+    const auto at = model_.connections.find(close->connection);
+    const bool dialing = at == model_.connections.end() || at->second.stage == Stage::dialing;
+    const bool gave_up = dialing && close->reason == CloseReason::dead;  // dial_timeout
+    pool.counted_of(EventKind::dial_failed) += gave_up;
+  } else if (const auto* refuse = std::get_if<Refuse>(&action)) {
+    const auto ask = model_.asks.find({refuse->session, refuse->request_id});
+    expect(ask != model_.asks.end(), "a request has one answer", refuse->request_id);
+    PoolModel& pool = model_.pools[ask->second.pool];
+    ++pool.counted_of(EventKind::refuse);
+    ++pool.counted.refusals[static_cast<size_t>(refuse->refusal.code)];
+  } else if (const auto* revoke = std::get_if<Revoke>(&action)) {
+    // The connection's Close follows, so it is still there.
+    for (const auto& [id, c] : model_.connections) {
+      if (c.lease == revoke->lease) ++model_.pools[c.pool].counted_of(EventKind::revoke);
+    }
+  }
+}
+
+void Driver::read_journal() {
+  depot_.journal().take(told_);
+  for (const pool::Event& event : told_) {
+    ++model_.pools[model_.pool_index(event.pool)].told[static_cast<size_t>(event.kind)];
+    if (event.kind == EventKind::lease_warning) judge_warning(event);
+  }
 }
 
 }  // namespace berth::sim

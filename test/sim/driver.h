@@ -28,7 +28,9 @@ class Driver {
   void event(Call&& call) {
     ++model_.event;
     call(actions_);
+    for (const pool::Action& action : actions_.pending()) count(action);
     while (!actions_.empty()) queue_.push_back({model_.event, actions_.take()});
+    read_journal();
   }
 
   // Carries out at most `most` actions, and those that follow from them; checks the state when none
@@ -63,6 +65,11 @@ class Driver {
     std::vector<ConnectionModel> before;
   };
 
+  // Recounts what the depot counts, as it decides.
+  void count(const pool::Action& action);
+  void read_journal();
+  void judge_warning(const pool::Event& warning);
+
   void on(uint64_t decided, const pool::Dial& dial);
   void on(uint64_t decided, const pool::Grant& grant);
   void on(uint64_t decided, const pool::Refuse& refuse);
@@ -72,11 +79,13 @@ class Driver {
   void judge_grant(uint64_t decided, const pool::Grant& grant, const Ask& ask);
   void judge_overtaking(uint64_t decided, const ConnectionModel& connection, const Ask& ask);
   void hand_over(InHand hand);
-  void take_back(const InHand& hand, ConnectionId failed);
+  bool is_live(const InHand& hand) const;
+  void take_back(const InHand& hand, ConnectionId failed, CloseReason reason);
   void judge_dial(uint64_t decided, const PoolModel& pool, const pool::Dial& dial) const;
   void judge_dial_needed(size_t index) const;
   void judge_slot(const pool::Pool& pool) const;
   void judge_close(uint64_t decided, const ConnectionModel& connection, const pool::Close& close);
+  void judge_revoke(const pool::Revoke& revoke, const ConnectionModel& connection) const;
   void judge_idlest(const ConnectionModel& connection, CloseReason reason) const;
   void judge_choice(const ConnectionModel& connection, const Ask& ask) const;
   bool still_idle(const ConnectionModel& connection) const;
@@ -93,6 +102,7 @@ class Driver {
   std::deque<Decided> queue_;
   std::multimap<TimePoint, Pending> world_;
   std::vector<InHand> in_hand_;
+  std::vector<pool::Event> told_;
 };
 
 }  // namespace berth::sim

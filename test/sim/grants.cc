@@ -34,6 +34,8 @@ void Driver::on(uint64_t decided, const Grant& grant) {
     c.owner = ask.owner;
     c.last_holder = ask.key.session;
     c.lease = g.lease;
+    c.leased_at = model_.now;
+    c.warned = false;
     c.taken_back = false;
     ++c.uses;
   }
@@ -49,34 +51,37 @@ void Driver::on(uint64_t decided, const Grant& grant) {
 
 // Looks whether each is alive, as before every grant; all go over or none.
 void Driver::hand_over(InHand hand) {
-  const AskKey key{hand.grant.ticket.session, hand.grant.ticket.request_id};
-  const auto at = model_.asks.find(key);
-  const bool live = std::all_of(hand.grant.leases.begin(), hand.grant.leases.end(),
-                                [&](const Granted& g) { return depot_.lease(g.lease); });
-  if (!live) {
-    expect(model_.stopping, "only a shutdown takes back what is being handed over");
-    model_.asks.erase(at);
-    return;
-  }
+  if (!is_live(hand)) return take_back(hand, ConnectionId(), CloseReason::revoked);
   for (const Granted& g : hand.grant.leases) {
-    if (connection(g.connection).dead || model_.chance(2)) return take_back(hand, g.connection);
+    if (!connection(g.connection).dead && !model_.chance(2)) continue;
+    return take_back(hand, g.connection, CloseReason::dead);
   }
+  const AskKey key{hand.grant.ticket.session, hand.grant.ticket.request_id};
   model_.leases_in_hand -= hand.grant.leases.size();
   for (const Granted& g : hand.grant.leases) {
     model_.leases.push_back({g.lease, key.session, g.connection});
   }
   ++model_.grants;
-  model_.asks.erase(at);
+  model_.asks.erase(key);
 }
 
-void Driver::take_back(const InHand& hand, ConnectionId failed) {
+// None of its leases was revoked meanwhile.
+bool Driver::is_live(const InHand& hand) const {
+  return std::all_of(hand.grant.leases.begin(), hand.grant.leases.end(),
+                     [&](const Granted& g) { return depot_.lease(g.lease) != nullptr; });
+}
+
+void Driver::take_back(const InHand& hand, ConnectionId failed, CloseReason reason) {
   Ask& ask = model_.asks.find({hand.grant.ticket.session, hand.grant.ticket.request_id})->second;
   ask.in_hand = false;
-  model_.leases_in_hand -= ask.count;
   ask.entered = model_.event + 1;
   ++model_.pools[ask.pool].waiting;
-  for (const ConnectionModel& before : hand.before) {
+  for (size_t i = 0; i < hand.before.size(); ++i) {
+    if (depot_.lease(hand.grant.leases[i].lease) == nullptr) continue;  // revoked
+    const ConnectionModel& before = hand.before[i];
     ConnectionModel& c = connection(before.id);
+    --model_.leases_in_hand;
+    ++model_.pools[c.pool].counted_of(pool::EventKind::take_back);
     c.stage = c.id == failed ? Stage::returned : Stage::open;
     c.owner = before.owner;
     c.last_holder = before.last_holder;
@@ -84,10 +89,10 @@ void Driver::take_back(const InHand& hand, ConnectionId failed) {
     c.taken_back = true;
     c.lease = {};
   }
-  model_.trace.add(model_.now, "take back request %llu of %llu: %llu is dead", ask.key.request,
-                   ask.key.session.value(), failed.value());
+  model_.trace.add(model_.now, "take back request %llu of %llu: %llu is dead (0: one was revoked)",
+                   ask.key.request, ask.key.session.value(), failed.value());
   event([&](pool::Actions& actions) {
-    depot_.take_back(model_.now, hand.grant, failed, CloseReason::dead, actions);
+    depot_.take_back(model_.now, hand.grant, failed, reason, actions);
   });
 }
 

@@ -16,6 +16,7 @@ using pool::State;
 
 void Driver::judge_dial(uint64_t decided, const PoolModel& pool, const Dial& dial) const {
   const size_t index = model_.pool_index(dial.pool);
+  expect(!pool.removed, "a removed pool dials nothing", index);
   expect(pool.policy.max_connections == pool::kUnlimited ||
              pool.connections <= static_cast<size_t>(pool.policy.max_connections),
          "max_connections is never exceeded", index);
@@ -55,14 +56,16 @@ void Driver::judge_slot(const pool::Pool& pool) const {
 // --- closes ---
 
 void Driver::judge_close(uint64_t decided, const ConnectionModel& c, const Close& close) {
-  const pool::PoolPolicy& policy = model_.pools[c.pool].policy;
+  const PoolModel& pool = model_.pools[c.pool];
+  const pool::PoolPolicy& policy = pool.policy;
   const CloseReason why = close.reason;
   const uint64_t id = c.id.value();
   expect(c.stage != Stage::closing, "a connection is closed once", id);
   expect(c.stage != Stage::leased, "no connection is closed under its holder", id);
   if (c.stage == Stage::dialing) {
     const bool late = why == CloseReason::dead && model_.now >= c.since + policy.dial_timeout;
-    expect(late || model_.stopping, "a dial is left alone until dial_timeout", id);
+    expect(late || model_.stopping || pool.removed || decided == pool.reload_event,
+           "a dial is left alone until dial_timeout", id);
   }
   const bool just_returned = decided == c.returned_event;
   if (c.stage == Stage::unsent && !just_returned) {
@@ -71,13 +74,12 @@ void Driver::judge_close(uint64_t decided, const ConnectionModel& c, const Close
     return;
   }
   if (c.stage != Stage::open && c.stage != Stage::unsent) return;
-  const bool asked = decided == model_.pools[c.pool].evict_event;
+  const bool asked = decided == pool.evict_event;
   if (decided == model_.event && c.was_idle && !asked) judge_idlest(c, why);
   switch (why) {
     case CloseReason::evicted:
       // But a batch may have collected it, and must now yield it.
-      expect(asked || !c.was_kept || model_.pools[c.pool].waiting > 0, "min_idle is never evicted",
-             id);
+      expect(asked || !c.was_kept || pool.waiting > 0, "min_idle is never evicted", id);
       break;
     case CloseReason::overflow: expect(!c.was_kept, "min_idle does not overflow", id); break;
     case CloseReason::idle:
@@ -86,19 +88,22 @@ void Driver::judge_close(uint64_t decided, const ConnectionModel& c, const Close
              "nothing idles out before its time", id);
       break;
     case CloseReason::age:
-      expect(policy.max_lifetime != 0s && model_.now >= c.up_at + policy.max_lifetime * 3 / 4,
+      expect(c.lifetime != 0s && model_.now >= c.up_at + c.lifetime * 3 / 4,
              "nothing ages out before its time", id);
       break;
     case CloseReason::renewed:
-      expect(c.epoch != model_.pools[c.pool].epoch, "only what was renewed is closed for it", id);
+      expect(c.epoch != pool.epoch, "only what was renewed is closed for it", id);
       break;
     case CloseReason::expired:
       expect(!c.was_kept && c.idle_since <= model_.tick_before,
              "only what was idle through two ticks expires", id);
       break;
     case CloseReason::uses:
-      expect(just_returned && policy.max_uses != 0 && c.uses >= policy.max_uses,
+      expect(policy.max_uses != 0 && c.uses >= policy.max_uses,
              "nothing is closed before it is used up", id);
+      break;
+    case CloseReason::removed:
+      expect(pool.removed, "only a pool that has left closes for it", id);
       break;
     case CloseReason::shutdown: expect(model_.stopping, "only a stop closes for it", id); break;
     default: expect(false, "an idle connection is closed for a reason of idle ones", id);
@@ -111,9 +116,11 @@ void Driver::judge_idlest(const ConnectionModel& c, CloseReason reason) const {
   const PoolModel& pool = model_.pools[c.pool];
   const bool by_own_pool =
       reason == CloseReason::evicted
-          ? pool.connections == static_cast<size_t>(std::max(0, pool.policy.max_connections))
-          : pool.policy.max_idle != pool::kUnlimited;
-  const bool for_slots = model_.first_for_slot != 0 || !depot_.shared().slots.empty();
+          ? pool.connections >= static_cast<size_t>(std::max(0, pool.policy.max_connections)) &&
+                pool.policy.max_connections != pool::kUnlimited
+          : pool.policy.max_idle != pool::kUnlimited || model_.event == pool.reload_event;
+  const bool for_slots = model_.first_for_slot != 0 || !depot_.shared().slots.empty() ||
+                         model_.event == model_.make_room_event;
   for (const auto& [id, other] : model_.connections) {
     const bool gone_too = other.pool == c.pool && other.stage == Stage::closing;
     expect(pool.failures == 0 || for_slots || reason != CloseReason::evicted || !gone_too,
@@ -122,6 +129,38 @@ void Driver::judge_idlest(const ConnectionModel& c, CloseReason reason) const {
     if (by_own_pool && other.pool != c.pool) continue;
     expect(depot_.connection(id)->kept, "the one idle longest goes", id.value());
   }
+}
+
+// --- leases that their holders did not end ---
+
+void Driver::judge_revoke(const pool::Revoke& revoke, const ConnectionModel& c) const {
+  const uint64_t lease = revoke.lease.value();
+  const Duration limit = model_.pools[c.pool].policy.lease_timeout;
+  expect(revoke.session == c.last_holder, "the holder is told of a revocation", lease);
+  switch (revoke.cause) {
+    case pool::Revoke::Cause::shutdown:
+      expect(model_.stopping && model_.now >= model_.drained_by,
+             "a shutdown waits for leases before it revokes", lease);
+      break;
+    case pool::Revoke::Cause::administrator:
+      expect(model_.revoking == revoke.lease, "only what was asked for is revoked", lease);
+      break;
+    case pool::Revoke::Cause::lease_timeout:
+      expect(limit != 0s && model_.now >= c.leased_at + limit,
+             "no lease is revoked before lease_timeout", lease);
+      break;
+  }
+}
+
+void Driver::judge_warning(const pool::Event& warning) {
+  ConnectionModel& c = connection(warning.connection);
+  const uint64_t lease = warning.lease.value();
+  const Duration limit = model_.pools[c.pool].policy.lease_warn;
+  expect(c.lease == warning.lease, "only a lease that is held is warned of", lease);
+  expect(limit != 0s && model_.now >= c.leased_at + limit, "no lease is warned of too early",
+         lease);
+  expect(!c.warned, "a lease is warned of once", lease);
+  c.warned = true;
 }
 
 // --- grants ---
@@ -149,6 +188,7 @@ void Driver::judge_choice(const ConnectionModel& c, const Ask& ask) const {
 void Driver::judge_grant(uint64_t decided, const Grant& grant, const Ask& ask) {
   const PoolModel& pool = model_.pools[ask.pool];
   expect(ask.permitted, "allow_users holds", ask.pool);
+  expect(!pool.removed, "a removed pool grants nothing", ask.pool);
   expect(grant.pool == pool.id, "a grant comes from the pool that was asked");
   expect(grant.leases.size() == ask.count, "all of a batch or none", grant.leases.size());
   expect(ask.patient ? model_.now < ask.until : decided == ask.entered,
@@ -169,8 +209,8 @@ void Driver::judge_grant(uint64_t decided, const Grant& grant, const Ask& ask) {
            "what is used up is not granted", id);
     const pool::Connection* own = depot_.connection(c.id);
     expect(own != nullptr && model_.now < own->expires_at, "what is too old is not granted", id);
-    expect(pool.policy.max_lifetime == 0s || model_.now < c.up_at + pool.policy.max_lifetime,
-           "what is too old is not granted", id);
+    expect(c.lifetime == 0s || model_.now < c.up_at + c.lifetime, "what is too old is not granted",
+           id);
     expect(g.lease.value() < uint64_t{1} << 61, "a lease id leaves three bits free");
     expect(model_.leases_ever.insert(g.lease.value()).second, "a lease id is never given twice",
            g.lease.value());

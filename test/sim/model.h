@@ -5,6 +5,7 @@
 #include <absl/container/flat_hash_set.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <map>
 #include <vector>
@@ -35,7 +36,9 @@ enum class Upstream { healthy, refuses, hangs };
 struct PoolModel {
   PoolId id;
   pool::PoolPolicy policy;
+  int most_kept = 0;  // min_idle never becomes more
   bool dynamic = false;
+  bool removed = false;  // it has left the configuration; its last leases are still out
   bool gone = false;
   Upstream upstream = Upstream::healthy;
   uint64_t epoch = 0;
@@ -49,6 +52,11 @@ struct PoolModel {
   pool::Intake intake = pool::Intake::open;
   uint64_t intake_event = 0;  // when it became so
   uint64_t evict_event = 0;   // the administrator's last eviction
+  uint64_t reload_event = 0;  // its settings changed
+  pool::Counters counted;     // what the depot has done, recounted from calls and actions
+  std::array<uint64_t, pool::kEventKinds> told{};  // events in the journal
+
+  uint64_t& counted_of(pool::EventKind kind) { return counted.events[static_cast<size_t>(kind)]; }
 
   // When the longest backoff after these failures is over: 100 ms × 1.6 each, ± 20 %, 10 s at most.
   TimePoint surely_ready_at() const {
@@ -77,12 +85,15 @@ struct ConnectionModel {
   pool::Owner owner;
   SessionId last_holder;
   LeaseId lease;
+  TimePoint leased_at{};
+  bool warned = false;  // lease_warn, of this lease
   uint64_t uses = 0;
   uint64_t returned_event = 0;  // when it was given back last
   uint64_t epoch = 0;
   TimePoint dialed_at{};
   TimePoint up_at{};
-  TimePoint since{};  // in this stage
+  Duration lifetime{};  // max_lifetime when it was dialled
+  TimePoint since{};    // in this stage
   TimePoint idle_since{};
   // As the depot had it after the last event.
   bool was_idle = false;
@@ -117,6 +128,7 @@ struct Ask {
   uint64_t entered = 0;     // the event that put it into the queue, the last time
 };
 
+// Held by its program.
 struct LeaseModel {
   LeaseId id;
   SessionId session;
@@ -131,12 +143,16 @@ struct Model {
   TimePoint now{};
   uint64_t event = 0;  // calls of the depot so far
   bool stopping = false;
-  bool calm = false;  // the world does what it should
+  TimePoint drained_by{};  // a shutdown revokes no sooner
+  bool calm = false;       // the world does what it should
   int total_max_idle = pool::kUnlimited;
-  uint32_t others_fds = 0;  // reserved beside the pools
+  uint32_t others_fds = 0;       // reserved beside the pools
+  uint64_t make_room_event = 0;  // idle connections go for others' descriptors
   std::vector<PoolModel> pools;
   std::vector<SessionModel> sessions;
   std::vector<LeaseModel> leases;
+  std::vector<LeaseModel> revoked;                      // the last few
+  bool listening = false;                               // to all events of the journal
   std::map<ConnectionId, ConnectionModel> connections;  // ordered, so that a seed replays
   std::map<AskKey, Ask> asks;
   absl::flat_hash_set<uint64_t> leases_ever;
@@ -159,6 +175,7 @@ struct Model {
     }
     return nullptr;
   }
+  bool usable(size_t pool) const { return !pools[pool].gone && !pools[pool].removed; }
   size_t pool_index(PoolId id) const {
     for (size_t i = 0; i < pools.size(); ++i) {
       if (pools[i].id == id && !pools[i].gone) return i;
@@ -168,6 +185,12 @@ struct Model {
   pool::Owner owner_for(size_t pool, const pool::SessionInfo& info) const {
     const bool by_socket = pools[pool].policy.share == pool::Share::socket;
     return pool::Owner(by_socket ? info.socket : info.uid);
+  }
+  bool may_ask(size_t pool, const pool::SessionInfo& info) const {
+    const pool::PoolPolicy& policy = pools[pool].policy;
+    const std::vector<uint32_t>& uids = policy.allow_uids;
+    if (std::find(uids.begin(), uids.end(), info.uid) == uids.end()) return false;
+    return !info.foreign_netns || policy.sandbox == pool::Sandbox::pinned;
   }
   static bool may_have(pool::Owner who, const ConnectionModel& connection) {
     return connection.owner.nobody() || connection.owner == who;

@@ -10,7 +10,6 @@ using pool::Condition;
 
 namespace {
 
-constexpr uint32_t kMostOthers = 3;
 constexpr uint32_t kMostBatch = 6;
 constexpr size_t kMostSessions = 8;
 constexpr uint64_t kStepsBetweenQuiets = 1500;
@@ -25,22 +24,9 @@ Player::Player(uint64_t seed, bool aloud)
       driver_(model_, settings_.depot) {
   model_.now += 1h;
   model_.total_max_idle = settings_.depot.total_max_idle;
+  model_.listening = model_.chance(50);
+  driver_.depot().journal().listen(model_.listening);
   for (const pool::PoolPolicy& policy : settings_.pools) add_pool(policy, false);
-}
-
-void Player::add_pool(pool::PoolPolicy policy, bool dynamic) {
-  PoolModel model;
-  model.policy = policy;
-  model.dynamic = dynamic;
-  model_.trace.add(model_.now, "add pool %llu", model_.pools.size());
-  model_.pools.push_back(model);
-  pool::Depot& depot = driver_.depot();
-  driver_.event([&](Actions& actions) {
-    const PoolId id = dynamic ? depot.add_dynamic_pool(model_.now, std::move(policy), actions)
-                              : depot.add_pool(model_.now, std::move(policy), actions);
-    model_.pools.back().id = id;
-  });
-  driver_.carry_out();
 }
 
 void Player::play(uint64_t steps) {
@@ -51,13 +37,6 @@ void Player::play(uint64_t steps) {
   }
   quiet();
   shut_down();
-}
-
-// Now and then the driver is in the middle of its actions when the next event comes.
-template <class Call>
-void Player::event(Call&& call) {
-  driver_.event(call);
-  driver_.carry_out(model_.chance(3) ? model_.random.below(3) : Driver::kAll);
 }
 
 void Player::step() {
@@ -82,7 +61,7 @@ void Player::sometimes() {
     case 0: return open_session();
     case 1: return end_session();
     case 2: return cancel();
-    case 3: return release_what_is_not_his();
+    case 3: return model_.chance(50) ? release_what_is_not_his() : release_what_was_revoked();
     case 4:
     case 5: return lose_one();
     case 6: return others();
@@ -93,7 +72,7 @@ void Player::sometimes() {
 
 void Player::seldom() {
   driver_.carry_out();
-  switch (model_.random.below(10)) {
+  switch (model_.random.below(13)) {
     case 0:
     case 1: return change_upstream();
     case 2: return renew();
@@ -103,6 +82,9 @@ void Player::seldom() {
     case 6: return evict();
     case 7: return expire();
     case 8: return revoke();
+    case 9: return reload();
+    case 10: return remove_pool();
+    case 11: return set_total_max_idle();
     default: driver_.pass_time(model_.now + model_.up_to(6s), model_.chance(70));
   }
 }
@@ -110,7 +92,7 @@ void Player::seldom() {
 size_t Player::any_pool() {
   while (true) {
     const size_t pool = model_.random.below(model_.pools.size());
-    if (!model_.pools[pool].gone) return pool;
+    if (model_.usable(pool)) return pool;
   }
 }
 
@@ -121,6 +103,7 @@ void Player::open_session() {
   SessionModel session;
   session.info.uid = static_cast<uint32_t>(model_.random.below(3));
   session.info.socket = static_cast<uint32_t>(model_.random.below(2));
+  session.info.foreign_netns = model_.chance(10);
   session.id = driver_.depot().open_session(session.info);
   model_.trace.add(model_.now, "open session %llu, uid %llu, socket %llu", session.id.value(),
                    session.info.uid, session.info.socket);
@@ -136,8 +119,10 @@ void Player::end_session() {
   driver_.drop_hands(id);
   for (const LeaseModel& lease : model_.leases) {
     if (lease.session != id) continue;
-    model_.connections.at(lease.connection).stage = Stage::returned;
-    model_.connections.at(lease.connection).doomed = true;
+    ConnectionModel& c = model_.connections.at(lease.connection);
+    c.stage = Stage::returned;
+    c.doomed = true;
+    c.lease = {};
   }
   std::erase_if(model_.leases, [&](const LeaseModel& lease) { return lease.session == id; });
   for (auto at = model_.asks.begin(); at != model_.asks.end();) {
@@ -180,8 +165,7 @@ void Player::ask() {
                    session.id.value(), ask.pool, ask.count);
   const PoolId pool = model_.pools[ask.pool].id;
   ask.queue_before = driver_.depot().pool(pool).waiting();
-  const std::vector<uint32_t>& uids = model_.pools[ask.pool].policy.allow_uids;
-  ask.permitted = std::find(uids.begin(), uids.end(), session.info.uid) != uids.end();
+  ask.permitted = model_.may_ask(ask.pool, session.info);
   ++model_.pools[ask.pool].waiting;
   model_.asks.emplace(ask.key, ask);
   event([&](Actions& actions) {
@@ -225,9 +209,23 @@ void Player::release() {
   event([&](Actions& actions) {
     expect(driver_.depot().release(model_.now, lease.session, lease.id, condition, actions),
            "a holder may release", lease.id.value());
+    ++model_.pools[c.pool].counted_of(pool::EventKind::release);
     // Again at once: nothing may come of it.
     expect(!driver_.depot().release(model_.now, lease.session, lease.id, condition, actions),
            "a lease is released once", lease.id.value());
+  });
+}
+
+// Its holder has not heard yet that it is over.
+void Player::release_what_was_revoked() {
+  if (model_.revoked.empty()) return;
+  const LeaseModel lease = model_.revoked[model_.random.below(model_.revoked.size())];
+  const bool reuse = model_.chance(50);
+  event([&](Actions& actions) {
+    expect(!driver_.depot().release(model_.now, lease.session, lease.id,
+                                    reuse ? Condition::clean : Condition::discarded, actions),
+           "a revoked lease is over", lease.id.value());
+    expect(actions.empty(), "nothing comes of the release of a revoked lease", lease.id.value());
   });
 }
 
@@ -276,113 +274,6 @@ void Player::lose_one() {
       [&](Actions& actions) { driver_.depot().lost(model_.now, id, CloseReason::dead, actions); });
 }
 
-// --- the administrator and the rest of the daemon ---
-
-void Player::renew() {
-  const size_t index = any_pool();
-  PoolModel& pool = model_.pools[index];
-  ++pool.epoch;
-  size_t ready = 0;
-  size_t out = 0;
-  for (const auto& [id, c] : model_.connections) {
-    ready += c.pool == index && c.stage == Stage::open;
-    out += c.pool == index && (c.stage == Stage::leased || c.stage == Stage::unsent);
-  }
-  model_.trace.add(model_.now, "renew pool %llu", index);
-  event([&](Actions& actions) {
-    const auto renewed = driver_.depot().renew(model_.now, pool.id, actions);
-    expect(renewed.closed == ready, "renew says how many it closed", renewed.closed);
-    expect(renewed.marked == out, "renew says how many it marked", renewed.marked);
-  });
-}
-
-void Player::set_intake() {
-  constexpr pool::Intake kAll[] = {pool::Intake::open, pool::Intake::open, pool::Intake::paused,
-                                   pool::Intake::disabled};
-  const size_t index = any_pool();
-  open_or_close(index, kAll[model_.random.below(4)]);
-}
-
-void Player::open_or_close(size_t index, pool::Intake intake) {
-  PoolModel& pool = model_.pools[index];
-  if (pool.intake == intake) return;
-  pool.intake = intake;
-  pool.intake_event = model_.event + 1;
-  model_.trace.add(model_.now, "intake of pool %llu is now %llu", index,
-                   static_cast<uint64_t>(intake));
-  event(
-      [&](Actions& actions) { driver_.depot().set_intake(model_.now, pool.id, intake, actions); });
-}
-
-void Player::evict() {
-  const size_t index = any_pool();
-  PoolModel& pool = model_.pools[index];
-  const size_t most = model_.random.below(4);
-  const size_t idle = driver_.depot().pool(pool.id).count(pool::State::idle);
-  pool.evict_event = model_.event + 1;
-  model_.trace.add(model_.now, "evict %llu of pool %llu", most, index);
-  event([&](Actions& actions) {
-    const size_t closed = driver_.depot().evict(model_.now, pool.id, most, actions);
-    expect(closed == std::min(most, idle), "an eviction says how many it closed", closed);
-  });
-}
-
-void Player::expire() {
-  model_.tick_before = model_.tick;
-  model_.tick = model_.now;
-  model_.trace.add(model_.now, "a tick of expire");
-  event([&](Actions& actions) { driver_.depot().expire(model_.now, actions); });
-}
-
-void Player::revoke() {
-  if (model_.leases.empty()) return;
-  model_.revoking = model_.leases[model_.random.below(model_.leases.size())].id;
-  model_.trace.add(model_.now, "revoke lease %llu", model_.revoking.value());
-  driver_.event([&](Actions& actions) {
-    expect(driver_.depot().revoke(model_.now, model_.revoking, actions), "a lease may be revoked",
-           model_.revoking.value());
-    expect(!driver_.depot().revoke(model_.now, model_.revoking, actions), "a lease is revoked once",
-           model_.revoking.value());
-  });
-  driver_.carry_out();
-  model_.revoking = {};
-}
-
-void Player::others() {
-  pool::Depot& depot = driver_.depot();
-  if (model_.others_fds > 0 && model_.chance(50)) {
-    --model_.others_fds;
-    model_.trace.add(model_.now, "others give a descriptor back");
-    return event([&](Actions& actions) { depot.release_slots(model_.now, 1, actions); });
-  }
-  if (model_.others_fds >= kMostOthers) return;
-  if (depot.reserve_slots(1)) {
-    ++model_.others_fds;
-    model_.trace.add(model_.now, "others take a descriptor");
-    return;
-  }
-  model_.trace.add(model_.now, "others want a descriptor");
-  event([&](Actions& actions) { depot.make_room(model_.now, 1, actions); });
-}
-
-void Player::dynamic_pools() {
-  pool::Depot& depot = driver_.depot();
-  if (depot.dynamic_pools() < 2) {
-    pool::PoolPolicy policy = draw_policy(model_.random, next_dynamic_);
-    policy.key = "dynamic-" + std::to_string(next_dynamic_++);
-    policy.min_idle = 0;
-    return add_pool(std::move(policy), true);
-  }
-  const bool forgot = depot.forget_empty(model_.now);
-  model_.trace.add(model_.now, "forget an empty pool: %llu", forgot);
-  for (PoolModel& pool : model_.pools) {
-    if (pool.gone || depot.find_pool(pool.policy.key)) continue;
-    pool.gone = true;
-    expect(pool.dynamic && pool.connections == 0 && pool.waiting == 0,
-           "only an empty dynamic pool is forgotten");
-  }
-}
-
 // --- time to make good ---
 
 void Player::give_all_back() {
@@ -397,7 +288,7 @@ void Player::quiet() {
   model_.calm = true;
   for (size_t i = 0; i < model_.pools.size(); ++i) {
     model_.pools[i].upstream = Upstream::healthy;
-    if (!model_.pools[i].gone) open_or_close(i, pool::Intake::open);
+    if (model_.usable(i)) open_or_close(i, pool::Intake::open);
   }
   pool::Depot& depot = driver_.depot();
   event([&](Actions& actions) {
@@ -414,19 +305,23 @@ void Player::quiet() {
 }
 
 void Player::shut_down() {
-  for (int i = 0; i < 40; ++i) step();
+  for (int i = 0; i < 100; ++i) step();
   driver_.carry_out();
   model_.trace.add(model_.now, "shut down");
   model_.stopping = true;
+  model_.drained_by = model_.now + 2s;
   pool::Depot& depot = driver_.depot();
   event([&](Actions& actions) { depot.shut_down(model_.now, 2s, actions); });
-  for (int i = 0; i < 40; ++i) step();
+  for (uint64_t left = model_.random.below(20); left > 0; --left) step();
   driver_.carry_out();
   if (model_.chance(30)) {
+    model_.drained_by = model_.now;
     event([&](Actions& actions) { depot.shut_down(model_.now, 2s, actions); });
     driver_.carry_out();
   }
-  driver_.pass_time(model_.now + 3s, true);
+  driver_.pass_time(std::max(model_.now, model_.drained_by), true);
+  driver_.checks().after_drain();
+  driver_.pass_time(model_.now + 1s, true);
   driver_.hand_over_again();
   driver_.pass_time(model_.now + 1s, true);
   driver_.checks().after_shutdown();

@@ -24,6 +24,7 @@ class Player {
 
   static Settings draw_settings(Random& random);
   static pool::PoolPolicy draw_policy(Random& random, size_t index);
+  static int draw_total_max_idle(Random& random);
 
   void step();
   void sometimes();
@@ -35,12 +36,19 @@ class Player {
   void ask();
   void cancel();
   void release();
+  void release_what_was_revoked();
   void release_what_is_not_his();
   // Servers.
   void change_upstream();
   void lose_one();
-  // The administrator and the rest of the daemon.
+  // The administrator and the rest of the daemon (administrator.cc).
+  size_t free_place() const;
+  size_t add_pool(pool::PoolPolicy policy, bool dynamic);
   void renew();
+  void reload();
+  void judge_asks_anew(size_t pool);
+  void remove_pool();
+  void set_total_max_idle();
   void set_intake();
   void open_or_close(size_t index, pool::Intake intake);
   void evict();
@@ -54,9 +62,12 @@ class Player {
   void shut_down();
   void give_all_back();
 
-  void add_pool(pool::PoolPolicy policy, bool dynamic);
+  // Now and then the driver is in the middle of its actions when the next event comes.
   template <class Call>
-  void event(Call&& call);
+  void event(Call&& call) {
+    driver_.event(call);
+    driver_.carry_out(model_.chance(3) ? model_.random.below(3) : Driver::kAll);
+  }
   Duration draw_timeout();
   size_t any_pool();
 

@@ -23,6 +23,7 @@ pool::PoolPolicy Player::draw_policy(Random& random, size_t index) {
   if (random.below(4) > 0) policy.allow_uids.push_back(2);
   policy.idle_order = any_of(random, {pool::IdleOrder::lifo, pool::IdleOrder::fifo});
   policy.share = any_of(random, {pool::Share::user, pool::Share::user, pool::Share::socket});
+  policy.sandbox = any_of(random, {pool::Sandbox::relay, pool::Sandbox::pinned});
   policy.max_connections = any_of(random, {0, 1, 2, 3, 5, 8});
   policy.min_idle = any_of(random, {0, 0, 0, 1, 2});
   if (policy.max_connections != pool::kUnlimited) {
@@ -38,8 +39,14 @@ pool::PoolPolicy Player::draw_policy(Random& random, size_t index) {
   policy.max_lifetime = any_of<Duration>(random, {0s, 700ms, 3s, 20s});
   policy.dial_timeout = 1s;
   policy.reset_timeout = 200ms;
+  policy.lease_warn = any_of<Duration>(random, {0s, 0s, 300ms, 2s});
+  policy.lease_timeout = any_of<Duration>(random, {0s, 0s, 500ms, 3s});
   policy.fail_fast = random.below(2) == 0;
   return policy;
+}
+
+int Player::draw_total_max_idle(Random& random) {
+  return any_of(random, {0, 0, -1, 2, 5});
 }
 
 Player::Settings Player::draw_settings(Random& random) {
@@ -53,7 +60,7 @@ Player::Settings Player::draw_settings(Random& random) {
   // So many that the largest batch can be had beside what the other pools keep.
   settings.depot.fd_limit =
       static_cast<uint32_t>(min_idle) + 6 + static_cast<uint32_t>(random.below(16));
-  settings.depot.total_max_idle = any_of(random, {0, 0, -1, 2, 5});
+  settings.depot.total_max_idle = draw_total_max_idle(random);
   settings.depot.seed = random.next();
   return settings;
 }

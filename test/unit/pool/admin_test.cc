@@ -166,6 +166,23 @@ TEST_F(Admin, AGrantTakenBackFromADisabledPoolIsRefused) {
   EXPECT_EQ(code(77), Code::kDisabled);
 }
 
+TEST_F(Admin, WhatIsTakenBackFromADisabledPoolStaysWithinMaxIdle) {
+  PoolPolicy p = policy();
+  p.max_idle = 1;
+  const PoolId pool = add(p);
+  const SessionId alice = session();
+  dials = closings = Answer::never;
+  depot->request(now, alice, pool, {77, 3, 5s}, actions);
+  carry_out();
+  for (const ConnectionId id : dialing) depot->dialed(now, id, actions);
+  const Grant grant = std::get<Grant>(actions.take());
+  depot->set_intake(now, pool, Intake::disabled, actions);
+  depot->take_back(now, grant, grant.leases[0].connection, CloseReason::dead, actions);
+  carry_out();
+  EXPECT_EQ(code(77), Code::kDisabled);
+  EXPECT_EQ(count(pool, State::idle), 1u);
+}
+
 // --- evict ---
 
 TEST_F(Admin, EvictClosesTheLongestIdleFirstAndLeavesLeases) {

@@ -199,6 +199,24 @@ TEST_F(Batches, OneTakenBackComesBeforeALaterBatchThatCollectsMeanwhile) {
   EXPECT_TRUE(waits(second));
 }
 
+TEST_F(Batches, ALaterBatchGivesUpAPlaceThatAnEarlierRequestLacks) {
+  const PoolId pool = add(small(3));
+  const SessionId alice = session(kAlice);
+  const Granted one = take(alice, pool);
+  take(alice, pool);
+  dials = Answer::no;
+  const uint64_t bobs = ask(session(kBob), pool, 30s);  // may not dial again yet
+  depot->reconfigure_pool(now, pool, small(2), actions);
+  const uint64_t batch = ask(alice, pool, 30s, 2);
+  release(alice, one.lease);
+  ASSERT_EQ(state(one.connection), State::leased) << "the batch has collected it";
+  dials = Answer::yes;
+  pass(1s);
+  EXPECT_TRUE(closed(one.connection, CloseReason::evicted));
+  EXPECT_TRUE(granted(bobs));
+  EXPECT_TRUE(waits(batch));
+}
+
 TEST_F(Batches, AGrantTakenBackIsNoUse) {
   PoolPolicy p = small(2);
   p.min_idle = 2;

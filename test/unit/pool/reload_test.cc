@@ -15,6 +15,20 @@ class Reload : public PoolTest {
     depot->remove_pool(now, pool, actions);
     carry_out();
   }
+  // A grant whose program cannot take it yet.
+  Grant grant_in_hand(SessionId session, PoolId pool, uint32_t count) {
+    std::vector<LeaseId> held;
+    for (uint32_t i = 0; i < count; ++i) held.push_back(take(session, pool).lease);
+    for (const LeaseId lease : held) release(session, lease);
+    depot->request(now, session, pool, {kInHand, count, 30s}, actions);
+    return std::get<Grant>(actions.take());
+  }
+  void take_back(const Grant& grant) {
+    depot->take_back(now, grant, grant.leases[0].connection, CloseReason::dead, actions);
+    carry_out();
+  }
+
+  static constexpr uint64_t kInHand = 77;
 };
 
 TEST_F(Reload, OtherEndpointsRenewThePool) {
@@ -109,6 +123,28 @@ TEST_F(Reload, WhoMayNotLeaseAnyMoreWaitsNoLonger) {
   reload(pool, p);
   EXPECT_EQ(code(bobs), Code::kNotPermitted);
   EXPECT_EQ(state(held.connection), State::leased);
+}
+
+TEST_F(Reload, ABatchTakenBackThatCanNeverBeHadAnyMoreIsRefused) {
+  PoolPolicy p = policy();
+  p.max_connections = 3;
+  const PoolId pool = add(p);
+  const Grant grant = grant_in_hand(session(), pool, 3);
+  p.max_connections = 2;
+  reload(pool, p);
+  take_back(grant);
+  EXPECT_EQ(code(kInHand), Code::kInvalid);
+  EXPECT_EQ(count(pool, State::leased), 0u);
+}
+
+TEST_F(Reload, AGrantTakenBackFromWhoMayNotLeaseAnyMoreIsRefused) {
+  PoolPolicy p = policy();
+  const PoolId pool = add(p);
+  const Grant grant = grant_in_hand(session(kBob), pool, 1);
+  p.allow_uids = {kAlice};
+  reload(pool, p);
+  take_back(grant);
+  EXPECT_EQ(code(kInHand), Code::kNotPermitted);
 }
 
 TEST_F(Reload, TimesAreCountedAnewForWhatIsThere) {
