@@ -15,6 +15,7 @@
 #include "control/server.h"
 #include "control/view.h"
 #include "loop/mailbox.h"
+#include "net/listeners.h"
 
 namespace berth::control {
 
@@ -27,7 +28,7 @@ class Control {
   ~Control();
 
   // Opens the control socket. Says what could not be done and why.
-  absl::Status open();
+  absl::Status open(net::Listeners& listeners);
 
   // What a reload changes: who may call.
   void reload(const config::DaemonSettings& settings) { peers_.set_admins(settings.admins); }

@@ -1,11 +1,12 @@
 // Reload: reads the configuration again on SIGHUP and hands it to the broker (rule 23).
 #pragma once
 
-#include <optional>
+#include <absl/status/status.h>
 
 #include "broker/broker.h"
 #include "config/load.h"
 #include "control/control.h"
+#include "daemon/notifier.h"
 #include "loop/loop.h"
 #include "loop/signal_watch.h"
 
@@ -15,17 +16,20 @@ namespace berth::daemon {
 // nor a slow directory service delays leases.
 class Reload {
  public:
-  Reload(loop::Loop& loop, broker::Broker& broker, control::Control& control,
+  Reload(loop::Loop& loop, broker::Broker& broker, control::Control& control, Notifier& notifier,
          config::LoadOptions options);
 
   void start();
 
  private:
   void finish();
+  // What has been read. On an error nothing has changed.
+  absl::Status take_over();
 
   loop::Loop& loop_;
   broker::Broker& broker_;
   control::Control& control_;
+  Notifier& notifier_;
   const config::LoadOptions options_;
   config::Loaded loaded_;
   bool reading_ = false;

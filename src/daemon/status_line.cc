@@ -1,0 +1,22 @@
+#include "daemon/status_line.h"
+
+#include <algorithm>
+
+#include "base/limits.h"
+#include "base/utf8.h"
+
+namespace berth::daemon {
+
+std::string status_line(std::string_view text) {
+  std::string line;
+  while (!text.empty()) {
+    const size_t step = utf8_sequence(text);
+    const std::string_view next = step == 0 ? "?" : text.front() < ' ' ? " " : text.substr(0, step);
+    if (line.size() + next.size() > kMaxMessageBytes) break;
+    line += next;
+    text.remove_prefix(std::max<size_t>(step, 1));
+  }
+  return line;
+}
+
+}  // namespace berth::daemon
