@@ -56,7 +56,7 @@ def test_the_service_is_exposed_little(service):
 
 def test_nothing_hides_the_clients_from_the_service(service):
     """Their uids, their processes' names, their network namespaces."""
-    hides = {"PrivateUsers", "ProtectProc", "PrivatePIDs", "PrivateNetwork", "DynamicUser", "NetworkNamespacePath"}
+    hides = {"PrivateUsers", "ProtectProc", "PrivatePIDs", "PrivateNetwork", "NetworkNamespacePath"}
     assert not hides & set(settings(service))
 
 
