@@ -118,7 +118,10 @@ quote = '$(subst ','\'',$1)'
 so := libberth.so.$(VERSION)
 soname := libberth.so.$(firstword $(subst ., ,$(VERSION)))
 
-all: $(addprefix $(BUILD)/bin/,berthd berth berthctl) $(addprefix $(BUILD)/lib/,libberth.a libberth.so $(soname) $(so) berth.pc)
+units := $(patsubst contrib/%.in,$(BUILD)/%,$(wildcard contrib/systemd/*/*.in))
+
+all: $(addprefix $(BUILD)/bin/,berthd berth berthctl) $(units) \
+     $(addprefix $(BUILD)/lib/,libberth.a libberth.so $(soname) $(so) berth.pc)
 tools: $(addprefix $(BUILD)/test/bin/,$(notdir $(basename $(tools))))
 
 $(BUILD)/flags: $(call stamp,$(BUILD)/flags,$(cxx) $(cc) $(link))
@@ -183,6 +186,9 @@ $(BUILD)/lib/berth.pc: src/client/berth.pc.in $(BUILD)/version config.mak
 	$(call run,GEN) sed -e 's|@PREFIX@|$(prefix)|; s|@LIBDIR@|$(libdir)|' \
 	  -e 's|@INCLUDEDIR@|$(includedir)|; s|@VERSION@|$(VERSION)|' $< >$@
 
+$(units): $(BUILD)/systemd/%: contrib/systemd/%.in config.mak
+	$(call run,GEN) sed -e 's|@SBINDIR@|$(sbindir)|; s|@RUNSTATEDIR@|$(runstatedir)|' $< >$@
+
 # ---- tests ----
 
 $(BUILD)/test/unit: $(call objs,$(core) $(client) $(unit)) $(generated)
@@ -243,6 +249,9 @@ format:
 headers  := $(wildcard src/client/berth/*.h src/client/berth/*.hpp)
 manuals  := $(wildcard man/*.[1-8])
 man_dest  = $(DESTDIR)$(mandir)/man$(patsubst .%,%,$(suffix $1))
+# By the folder a unit is in: system, user, sysusers, tmpfiles.
+unit_dest = $(DESTDIR)$(or $(systemd$(call kind,$1)unitdir),$($(call kind,$1)dir))
+kind      = $(notdir $(patsubst %/,%,$(dir $1)))
 
 install: all
 	install -d $(addprefix $(DESTDIR),$(sbindir) $(bindir) $(libdir)/pkgconfig $(includedir)/berth)
@@ -254,11 +263,13 @@ install: all
 	install -m 644 $(BUILD)/lib/berth.pc $(DESTDIR)$(libdir)/pkgconfig
 	install -m 644 $(headers) $(DESTDIR)$(includedir)/berth
 	$(foreach page,$(manuals),install -D -m 644 -t $(call man_dest,$(page)) $(page) &&) true
+	$(foreach unit,$(units),install -D -m 644 -t $(call unit_dest,$(unit)) $(unit) &&) true
 
 uninstall:
 	rm -f $(DESTDIR)$(sbindir)/berthd $(DESTDIR)$(sbindir)/berthctl $(DESTDIR)$(bindir)/berth
 	rm -f $(addprefix $(DESTDIR)$(libdir)/,libberth.a libberth.so $(soname) $(so) pkgconfig/berth.pc)
 	rm -f $(foreach page,$(manuals),$(call man_dest,$(page))/$(notdir $(page)))
+	rm -f $(foreach unit,$(units),$(call unit_dest,$(unit))/$(notdir $(unit)))
 	rm -rf $(DESTDIR)$(includedir)/berth
 
 dist:

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <utility>
@@ -9,7 +10,6 @@
 #include "base/log.h"
 #include "base/status_text.h"
 #include "config/catalogue.h"
-#include "net/listen.h"
 #include "net/peer.h"
 #include "net/pin.h"
 
@@ -95,21 +95,18 @@ absl::Status Broker::check_pins(const config::Settings& settings) const {
   return absl::OkStatus();
 }
 
-absl::Status Broker::open() {
+absl::Status Broker::open(net::Listeners& listeners) {
   if (const absl::Status fit = check({settings_, pools_, false, {}}); !fit.ok()) return fit;
   if (!can_pin_.ok()) {
     log().info("sockets are not pinned to their servers: {}", text_of(can_pin_));
   }
-  const std::string& path = settings_.lease_socket;
-  absl::StatusOr<UniqueFd> listener =
-      net::listen_seqpacket(path, settings_.lease_socket_mode, kBacklog);
+  absl::StatusOr<net::Listener> listener = listeners.open(
+      {"lease", SOCK_SEQPACKET, settings_.lease_socket, settings_.lease_socket_mode, kBacklog});
   if (!listener.ok()) return listener.status();
   BERTH_CHECK(driver_.reserve_slots(1), "there are kLeastSlots");
   const auto number = static_cast<uint32_t>(doors_.size());
-  doors_.push_back(
-      std::make_unique<Door>(loop_, std::move(*listener), path, number, driver_, sessions_));
+  doors_.push_back(std::make_unique<Door>(loop_, *std::move(listener), number, driver_, sessions_));
   for (const pool::PoolPolicy& policy : pools_) driver_.add_pool(policy, /*dynamic=*/false);
-  log().info("listens on {}", path);
   return absl::OkStatus();
 }
 

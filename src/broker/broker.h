@@ -17,6 +17,7 @@
 #include "broker/sessions.h"
 #include "config/settings.h"
 #include "loop/loop.h"
+#include "net/listeners.h"
 
 namespace berth::broker {
 
@@ -26,7 +27,7 @@ class Broker {
   Broker(loop::Loop& loop, const config::Settings& settings, uint32_t fd_limit);
 
   // Opens the lease sockets and the pools. Says what could not be done and why.
-  absl::Status open();
+  absl::Status open(net::Listeners& listeners);
 
   // What a reload has done, by the keys of pools and the names of settings.
   struct Reloaded {

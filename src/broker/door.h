@@ -4,23 +4,20 @@
 // stay in the kernel's backlog.
 #pragma once
 
-#include <string>
+#include <cstdint>
 
-#include "base/unique_fd.h"
 #include "broker/driver.h"
 #include "broker/sessions.h"
 #include "loop/fd_watch.h"
 #include "loop/timer.h"
-#include "net/listen.h"
+#include "net/listeners.h"
 
 namespace berth::broker {
 
 class Door {
  public:
-  // Takes over a listening socket; unlinks `path` in the end, unless it is another's by then.
-  Door(loop::Loop& loop, UniqueFd listener, std::string path, uint32_t number, PoolDriver& driver,
+  Door(loop::Loop& loop, net::Listener listener, uint32_t number, PoolDriver& driver,
        Sessions& sessions);
-  ~Door();
 
   // Polls again if slots are to be had; to be called at the end of each turn.
   void reopen();
@@ -30,9 +27,7 @@ class Door {
   void pause() { watch_.watch({}); }
 
   loop::Loop& loop_;
-  UniqueFd listener_;
-  std::string path_;
-  net::FileIdentity file_;
+  net::Listener listener_;
   uint32_t number_;
   PoolDriver& driver_;
   Sessions& sessions_;

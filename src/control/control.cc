@@ -1,11 +1,11 @@
 #include "control/control.h"
 
+#include <sys/socket.h>
+
 #include <utility>
 
 #include "base/limits.h"
-#include "base/log.h"
 #include "control/leases.h"
-#include "net/listen.h"
 
 namespace berth::control {
 namespace {
@@ -48,15 +48,15 @@ void Control::close() {
   watchers_.end_all();
 }
 
-absl::Status Control::open() {
-  absl::StatusOr<UniqueFd> listener = net::listen_stream(path_, mode_, kBacklog);
+absl::Status Control::open(net::Listeners& listeners) {
+  absl::StatusOr<net::Listener> listener =
+      listeners.open({"control", SOCK_STREAM, path_, mode_, kBacklog});
   if (!listener.ok()) return listener.status();
   if (!broker_.driver().reserve_slots(1)) {
-    return absl::ResourceExhaustedError("no file descriptor is left for " + path_);
+    return absl::ResourceExhaustedError("no file descriptor is left for " + listener->path());
   }
-  gate_ = std::make_unique<Gate>(loop_, std::move(*listener), path_, fd_limit_, broker_.driver(),
-                                 peers_, [this](int fd) { server_.adopt(fd); });
-  log().info("control: listens on {}", path_);
+  gate_ = std::make_unique<Gate>(loop_, *std::move(listener), fd_limit_, broker_.driver(), peers_,
+                                 [this](int fd) { server_.adopt(fd); });
   return absl::OkStatus();
 }
 

@@ -18,6 +18,7 @@
 #include "control/view.h"
 #include "control/watchers.h"
 #include "loop/mailbox.h"
+#include "net/listeners.h"
 
 namespace berth::control {
 
@@ -30,7 +31,7 @@ class Control {
   ~Control();
 
   // Opens the control socket. Says what could not be done and why.
-  absl::Status open();
+  absl::Status open(net::Listeners& listeners);
 
   // The daemon is stopping: health says so. Calls are answered on until close(), so that one can
   // see what it waits for.

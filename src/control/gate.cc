@@ -53,12 +53,10 @@ UniqueFd Gate::Numbers::duplicate(int fd) {
   return UniqueFd();
 }
 
-Gate::Gate(loop::Loop& loop, UniqueFd listener, std::string path, uint32_t fd_limit,
-           broker::PoolDriver& driver, Peers& peers, std::function<void(int fd)> adopt)
+Gate::Gate(loop::Loop& loop, net::Listener listener, uint32_t fd_limit, broker::PoolDriver& driver,
+           Peers& peers, std::function<void(int fd)> adopt)
     : loop_(loop),
       listener_(std::move(listener)),
-      path_(std::move(path)),
-      file_(net::identify_file(path_)),
       driver_(driver),
       peers_(peers),
       adopt_(std::move(adopt)),
@@ -69,7 +67,7 @@ Gate::Gate(loop::Loop& loop, UniqueFd listener, std::string path, uint32_t fd_li
              [this] {
                watch_.watch({true, false});
              }),
-      watch_(loop, listener_.get(), [this](loop::Ready) { accept(); }) {
+      watch_(loop, listener_.fd(), [this](loop::Ready) { accept(); }) {
   watch_.watch({true, false});
 }
 
@@ -79,7 +77,6 @@ Gate::~Gate() {
       ends_.remove(connection.ours.get());
     }
   }
-  if (net::identify_file(path_) == file_) net::unlink_socket(path_);
 }
 
 void Gate::pause(Duration duration) {
@@ -89,18 +86,18 @@ void Gate::pause(Duration duration) {
 
 void Gate::accept() {
   // Asked first, since to reserve may cost somebody an idle connection.
-  for (int i = 0; i < kMaxAcceptsPerTurn && net::has_caller(listener_.get()); ++i) {
+  for (int i = 0; i < kMaxAcceptsPerTurn && net::has_caller(listener_.fd()); ++i) {
     if (connections_.size() >= kMaxControlConnections || !driver_.reserve_slots(kSlots)) {
       return pause(kRetryAfter);
     }
-    net::Accepted accepted = net::accept_session(listener_.get());
+    net::Accepted accepted = net::accept_session(listener_.fd());
     if (accepted.kind == net::Accepted::session) {
       admit(std::move(accepted.fd));
       continue;
     }
     driver_.release_slots(kSlots);
     if (accepted.kind == net::Accepted::nothing) return;
-    log().error("{}: accept: {}", path_, std::strerror(accepted.error_number));
+    log().error("{}: accept: {}", listener_.path(), std::strerror(accepted.error_number));
     return pause(kRetryAfter);
   }
 }
@@ -125,14 +122,14 @@ void Gate::admit(UniqueFd fd) {
     refusal = "the kernel watches no more descriptors";
   }
   if (!refusal.empty()) {
-    log().warn("{}: a connection is refused: {}", path_, refusal);
+    log().warn("{}: a connection is refused: {}", listener_.path(), refusal);
     theirs.reset();
     fd.reset();
     return driver_.release_slots(kSlots);
   }
   ++per_user_[peer->uid];
   peers_.add(theirs.get(), {peer->uid, peer->pid});
-  log().debug("{}: uid {} (pid {}) has connected as fd:{}", path_, peer->uid, peer->pid,
+  log().debug("{}: uid {} (pid {}) has connected as fd:{}", listener_.path(), peer->uid, peer->pid,
               theirs.get());
   connections_[tag] = {std::move(fd), theirs.get(), peer->uid};
   adopt_(theirs.release());

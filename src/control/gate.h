@@ -18,7 +18,7 @@
 #include "loop/fd_watch.h"
 #include "loop/timer.h"
 #include "loop/watch_set.h"
-#include "net/listen.h"
+#include "net/listeners.h"
 
 namespace berth::control {
 
@@ -27,11 +27,10 @@ class Gate {
   // What one connection takes of the fd budget: gRPC's descriptor and our duplicate.
   static constexpr uint32_t kSlots = 2;
 
-  // Takes over a listening socket; unlinks `path` in the end, unless it is another's by then.
   // `adopt` takes over a connected, nonblocking descriptor. Borrows driver and peers. `fd_limit` is
   // the process's limit on descriptors.
-  Gate(loop::Loop& loop, UniqueFd listener, std::string path, uint32_t fd_limit,
-       broker::PoolDriver& driver, Peers& peers, std::function<void(int fd)> adopt);
+  Gate(loop::Loop& loop, net::Listener listener, uint32_t fd_limit, broker::PoolDriver& driver,
+       Peers& peers, std::function<void(int fd)> adopt);
   ~Gate();
 
   size_t connections() const { return connections_.size(); }
@@ -64,9 +63,7 @@ class Gate {
   void pause(Duration duration);
 
   loop::Loop& loop_;
-  UniqueFd listener_;
-  std::string path_;
-  net::FileIdentity file_;
+  net::Listener listener_;
   broker::PoolDriver& driver_;
   Peers& peers_;
   std::function<void(int)> adopt_;

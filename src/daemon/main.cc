@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <functional>
 #include <string>
+#include <utility>
 #include <variant>
 
 #include "base/log.h"
@@ -14,11 +15,15 @@
 #include "config/load.h"
 #include "config/print.h"
 #include "control/control.h"
+#include "daemon/activation.h"
+#include "daemon/notifier.h"
 #include "daemon/options.h"
+#include "daemon/overview.h"
 #include "daemon/process.h"
 #include "daemon/reload.h"
 #include "loop/loop.h"
 #include "loop/signal_watch.h"
+#include "net/listeners.h"
 
 namespace {
 
@@ -36,15 +41,24 @@ bool report(const config::Loaded& loaded) {
   return loaded.problems.empty();
 }
 
-int serve(const config::Settings& settings, const daemon::Options& options) {
+absl::Status open_all(net::Listeners& listeners, broker::Broker& broker,
+                      control::Control& control) {
+  if (const absl::Status opened = broker.open(listeners); !opened.ok()) return opened;
+  if (const absl::Status opened = control.open(listeners); !opened.ok()) return opened;
+  return listeners.check_all_used();
+}
+
+int serve(const config::Settings& settings, const daemon::Options& options,
+          net::Listeners listeners) {
   const uint32_t fd_limit = daemon::raise_fd_limit();
+  // Without it sockets may be opened all the same: elsewhere, or by systemd.
   const absl::Status dir = daemon::make_runtime_dir(options.load.runtime_dir, options.load.user);
-  if (!dir.ok()) return complain(text_of(dir), EX_CANTCREAT);
 
   loop::Loop loop;
   broker::Broker broker(loop, settings, fd_limit);
   std::function<void()> stop;
-  daemon::Reload reload(loop, broker, options.load);
+  daemon::Notifier notifier(loop, [&] { return daemon::overview_of(broker); });
+  daemon::Reload reload(loop, broker, notifier, options.load);
   const control::DaemonOrders orders = {
       [&](control::ReloadDone done) { reload.start(std::move(done)); },
       [&](bool now) {
@@ -54,6 +68,7 @@ int serve(const config::Settings& settings, const daemon::Options& options) {
   control::Control control(loop, broker, orders, fd_limit, BERTH_VERSION);
   stop = [&] {
     const Duration timeout = broker.settings().drain_timeout;
+    notifier.stopping(timeout);
     log().info("stops; waits up to {} for running leases", format_duration(timeout));
     control.say_stopping();
     broker.shut_down(timeout, [&] {
@@ -64,9 +79,10 @@ int serve(const config::Settings& settings, const daemon::Options& options) {
   // Before anybody can know that berthd is there, so that it always ends well.
   const loop::SignalWatch term(loop, SIGTERM, stop);
   const loop::SignalWatch interrupt(loop, SIGINT, stop);
-  absl::Status opened = broker.open();
-  if (opened.ok()) opened = control.open();
+  const absl::Status opened = open_all(listeners, broker, control);
+  if (!opened.ok() && !dir.ok()) complain(text_of(dir), 0);
   if (!opened.ok()) return complain(text_of(opened), EX_CANTCREAT);
+  notifier.ready();
   log().info("ready: {} pools, {} file descriptors", settings.pools.size(), fd_limit);
   loop.run();
 
@@ -92,9 +108,11 @@ int main(int argc, char** argv) {
     return EX_OK;
   }
 
+  auto listeners = daemon::passed_sockets();
+  if (!listeners.ok()) return complain(text_of(listeners.status()), EX_CANTCREAT);
   signal(SIGPIPE, SIG_IGN);
   start_log(loaded.settings.daemon.log_level);
-  const int exit_code = serve(loaded.settings, options);
+  const int exit_code = serve(loaded.settings, options, *std::move(listeners));
   stop_log();
   return exit_code;
 }

@@ -1,6 +1,7 @@
 #include "daemon/reload.h"
 
 #include <absl/strings/str_join.h>
+#include <fmt/format.h>
 #include <signal.h>
 
 #include <string>
@@ -17,11 +18,28 @@ void tell(const char* what, const std::vector<std::string>& names) {
   if (!names.empty()) log().info("reload: {}: {}", what, absl::StrJoin(names, ", "));
 }
 
+// "FILE:3: what is wrong (and 1 more)"
+std::string summary(const std::vector<config::Problem>& problems) {
+  const std::string first = problems.front().str();
+  return problems.size() == 1 ? first : fmt::format("{} (and {} more)", first, problems.size() - 1);
+}
+
+// A line for each.
+std::string all_of(const std::vector<config::Problem>& problems) {
+  std::string text;
+  for (const config::Problem& problem : problems) {
+    text += (text.empty() ? "" : "\n") + problem.str();
+  }
+  return text;
+}
+
 }  // namespace
 
-Reload::Reload(loop::Loop& loop, broker::Broker& broker, config::LoadOptions options)
+Reload::Reload(loop::Loop& loop, broker::Broker& broker, Notifier& notifier,
+               config::LoadOptions options)
     : loop_(loop),
       broker_(broker),
+      notifier_(notifier),
       options_(std::move(options)),
       hangup_(loop, SIGHUP, [this] { start(); }) {}
 
@@ -33,6 +51,7 @@ void Reload::start(control::ReloadDone done) {
 
 void Reload::read() {
   reading_ = true;
+  notifier_.reload_begins();
   loop_.run_on_worker([this] { loaded_ = config::load(options_); }, [this] { finish(); });
 }
 
@@ -46,16 +65,22 @@ void Reload::finish() {
 
 control::ReloadOutcome Reload::take_over() {
   control::ReloadOutcome outcome;
-  for (const config::Problem& warning : loaded_.warnings) outcome.warnings.push_back(warning.str());
-  for (const std::string& warning : outcome.warnings) log().warn("{}", warning);
-  std::vector<std::string> problems;
-  for (const config::Problem& problem : loaded_.problems) problems.push_back(problem.str());
-  for (const std::string& problem : problems) log().error("{}", problem);
-  outcome.result = problems.empty() ? broker_.reload(loaded_.settings)
-                                    : absl::FailedPreconditionError(absl::StrJoin(problems, "\n"));
-  if (!outcome.result.ok()) {
-    log().error("reload: nothing has changed{}",
-                problems.empty() ? ": " + text_of(outcome.result.status()) : "");
+  for (const config::Problem& warning : loaded_.warnings) {
+    outcome.warnings.push_back(warning.str());
+    log().warn("{}", warning.str());
+  }
+  for (const config::Problem& problem : loaded_.problems) log().error("{}", problem.str());
+  absl::Status brief;
+  if (loaded_.problems.empty()) {
+    outcome.result = broker_.reload(loaded_.settings);
+    brief = outcome.result.status();
+  } else {
+    outcome.result = absl::FailedPreconditionError(all_of(loaded_.problems));
+    brief = absl::FailedPreconditionError(summary(loaded_.problems));
+  }
+  notifier_.reload_ended(brief);
+  if (!brief.ok()) {
+    log().error("reload: nothing has changed: {}", text_of(brief));
     return outcome;
   }
   set_log_level(loaded_.settings.daemon.log_level);

@@ -6,6 +6,7 @@
 #include "broker/broker.h"
 #include "config/load.h"
 #include "control/orders.h"
+#include "daemon/notifier.h"
 #include "loop/loop.h"
 #include "loop/signal_watch.h"
 
@@ -15,7 +16,7 @@ namespace berth::daemon {
 // nor a slow directory service delays leases.
 class Reload {
  public:
-  Reload(loop::Loop& loop, broker::Broker& broker, config::LoadOptions options);
+  Reload(loop::Loop& loop, broker::Broker& broker, Notifier& notifier, config::LoadOptions options);
 
   // `done` is told what came of it, which is logged too. Who asks while the files are being read
   // is told of the next time, since they may have changed.
@@ -24,10 +25,12 @@ class Reload {
  private:
   void read();
   void finish();
+  // What has been read. On an error nothing has changed.
   control::ReloadOutcome take_over();
 
   loop::Loop& loop_;
   broker::Broker& broker_;
+  Notifier& notifier_;
   const config::LoadOptions options_;
   config::Loaded loaded_;
   bool reading_ = false;

@@ -10,6 +10,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 
 import berth
 from berth import _frames as frames
@@ -30,9 +31,11 @@ class Berthd:
     fd_limit  its RLIMIT_NOFILE
     within    words of a command that starts it, such as setpriv
     uid       an unprivileged user whose process and folder it is; only root may ask for that
+    passed    {"name": socket}: listening sockets that it gets as from systemd
     """
 
-    def __init__(self, folder, pools, fd_limit=None, user=True, environment=None, within=(), uid=None, **settings):
+    def __init__(self, folder, pools, fd_limit=None, user=True, environment=None, within=(), uid=None, passed=None,
+                 **settings):
         self.folder = pathlib.Path(folder)
         if uid is not None:
             os.chown(self.folder, uid, uid)
@@ -44,12 +47,18 @@ class Berthd:
         self._command = [*within, *limit, BERTHD, *(["--user"] if user else []), "--runtime-dir", folder,
                          "--config", self.config]
         self._environment = environment
+        self._passed = passed or {}
+        if passed:
+            self._command = passing(passed, self._command)
+        if "lease" in self._passed:
+            self.path = passed["lease"].getsockname()
         self._sessions = []
         self._starts = 0
         self.start()
 
     def start(self):
-        self._program = Program(self.folder, *self._command, environment=self._environment)
+        self._program = Program(self.folder, *self._command, environment=self._environment,
+                                fds=[sock.fileno() for sock in self._passed.values()])
         self.pid = self._program.pid
         self._starts += 1
         self._program.ready(lambda: self.log().count("ready:") == self._starts)
@@ -178,10 +187,28 @@ class Berthd:
                 wait_until(self.has_no_sessions, "all sessions are over")
                 self.signal(signal.SIGTERM)
                 assert self.wait() == 0, self.log()
-                assert not os.path.exists(self.path)
+                assert os.path.exists(self.path) == ("lease" in self._passed)
             assert not _SANITIZER.search(self.log()), self.log()
         finally:
             self.kill()
+
+
+_PASSING = """
+import fcntl, os, sys
+names, numbers, *command = sys.argv[1:]
+high = [fcntl.fcntl(int(number), fcntl.F_DUPFD_CLOEXEC, 100) for number in numbers.split(",")]
+for number, fd in enumerate(high, 3):
+    os.dup2(fd, number)
+os.closerange(3 + len(high), 100)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(high)), LISTEN_FDNAMES=names)
+os.execvp(command[0], command)
+"""
+
+
+def passing(passed, command):
+    """A command that passes {"name": anything with a descriptor, which it inherits} on, as systemd does."""
+    numbers = ",".join(str(each.fileno()) for each in passed.values())
+    return [sys.executable, "-c", _PASSING, ":".join(passed), numbers, *command]
 
 
 class Raw:

@@ -53,14 +53,14 @@ def try_connect(port):
 class Program:
     """A running program; what it prints goes to files in `folder`."""
 
-    def __init__(self, folder, *command, environment=None):
+    def __init__(self, folder, *command, environment=None, fds=()):
         folder = pathlib.Path(folder)
         name = pathlib.Path(command[0]).name
         self.out, self.err = folder / f"{name}.out", folder / f"{name}.err"
         with open(self.out, "ab") as out, open(self.err, "ab") as err:
             self._process = subprocess.Popen(
                 [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=out, stderr=err,
-                cwd=folder, env={**os.environ, **(environment or {})})
+                cwd=folder, env={**os.environ, **(environment or {})}, pass_fds=fds)
         self.pid = self._process.pid
 
     def output(self):

@@ -33,11 +33,12 @@ def test_a_new_pool_can_be_leased_at_once_and_a_removed_one_drains(berthd, upstr
 def test_a_request_that_waits_meets_the_new_limits(berthd, upstream):
     daemon = berthd({"echo": pool(upstream, max_connections=1)})
     holder, raw = daemon.session(), daemon.raw()
-    holder.lease("echo")
+    held = holder.lease("echo")
     waiting = raw.request("echo", timeout_ms=20_000)
     raw.sync()
     daemon.reload({"echo": pool(upstream, max_connections=2)})
     assert raw.expect(frames.Grant).request_id == waiting
+    held.release()
 
 
 @pytest.mark.parametrize(

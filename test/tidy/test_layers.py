@@ -45,6 +45,7 @@ def test_a_tree_that_points_down_is_clean(tmp_path):
     ("pool/depot.cc", "clock_gettime(CLOCK_MONOTONIC, &t);", "reads a clock", "take `now`"),
     ("broker/broker.cc", "#include <grpcpp/grpcpp.h>", "includes grpcpp/grpcpp.h", "stay in control"),
     ("broker/broker.cc", '#include "berth/v1/admin.pb.h"', "includes berth/v1/admin.pb.h", "stay in control"),
+    ("broker/broker.cc", "#include <systemd/sd-daemon.h>", "includes systemd/sd-daemon.h", "only src/daemon"),
     ("keeper/keeper.cc", '#include "net/close.h"', "includes net/close.h", "may include keeper, base, table"),
     ("client/session.cc", '#include "wire/steps.h"', "includes wire/steps.h", "wire/session_frames.h"),
     ("client/session.cc", "#include <absl/status/status.h>", "includes absl/status/status.h", "no library here"),

@@ -326,7 +326,7 @@ TEST_F(BrokerTest, MinIdleBeyondThreeQuartersOfTheDescriptorsIsRefused) {
   policy().min_idle = 31;
   policy().max_connections = 40;
   broker_ = std::make_unique<Broker>(loop_, settings_, 40);
-  const absl::Status opened = broker_->open();
+  const absl::Status opened = broker_->open(listeners_);
   EXPECT_EQ(
       "min_idle of all pools is 31 together, more than three quarters of the 40 descriptors that "
       "the fd limit (RLIMIT_NOFILE) leaves",

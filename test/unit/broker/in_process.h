@@ -119,7 +119,7 @@ class BrokerTest : public testing::Test {
   pool::PoolPolicy& policy() { return settings_.pools[0]; }
   void start(uint32_t fd_limit = 1000) {
     broker_ = std::make_unique<Broker>(loop_, settings_, fd_limit);
-    const absl::Status opened = broker_->open();
+    const absl::Status opened = broker_->open(listeners_);
     ASSERT_TRUE(opened.ok()) << opened.message();
   }
   // Runs the loop until `done`, or fails after 10 s.
@@ -167,6 +167,7 @@ class BrokerTest : public testing::Test {
   config::Settings settings_;
   loop::Loop loop_;
   loop::Timer* poll_ = nullptr;
+  net::Listeners listeners_;
   std::unique_ptr<Broker> broker_;
   uint64_t request_ = 0;
 };

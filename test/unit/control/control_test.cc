@@ -35,9 +35,9 @@ class GrpcControl : public testing::Test {
       policy.endpoints = {{Endpoint::Kind::tcp, "127.0.0.1", 1, ""}};
     }
     broker_ = std::make_unique<broker::Broker>(loop_, settings_, 1024);
-    EXPECT_TRUE(broker_->open().ok());
+    EXPECT_TRUE(broker_->open(listeners_).ok());
     control_ = std::make_unique<Control>(loop_, *broker_, DaemonOrders{}, 1024, "1.2.3");
-    EXPECT_TRUE(control_->open().ok());
+    EXPECT_TRUE(control_->open(listeners_).ok());
   }
   ~GrpcControl() override {
     control_.reset();
@@ -84,6 +84,7 @@ class GrpcControl : public testing::Test {
   std::string folder_;
   config::Settings settings_;
   loop::Loop loop_;
+  net::Listeners listeners_;
   std::unique_ptr<broker::Broker> broker_;
   std::unique_ptr<Control> control_;
 };

@@ -150,7 +150,7 @@ TEST_F(LeaseDeskTest, ARequestThatWaitsIsWithdrawn) {
   EXPECT_TRUE(answers.empty());
   desk().withdraw(one.caller, 5);
   EXPECT_EQ(only<wire::Refusal>(answers).code, Code::kCancelled);
-  EXPECT_EQ(pool().waiters().size(), 0u);
+  EXPECT_TRUE(pool().waiters().empty());
   EXPECT_FALSE(one.client.receive());
 }
 

@@ -98,8 +98,8 @@ class GrpcLeases : public broker::BrokerTest {
 
   void start() {
     broker::BrokerTest::start();
-    control_ = std::make_unique<Control>(loop_, *broker_, settings_.daemon, 1000, "1.2.3");
-    ASSERT_TRUE(control_->open().ok());
+    control_ = std::make_unique<Control>(loop_, *broker_, DaemonOrders{}, 1000, "1.2.3");
+    ASSERT_TRUE(control_->open(listeners_).ok());
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     settings_.daemon.control_socket.copy(address.sun_path, sizeof address.sun_path - 1);
@@ -182,7 +182,7 @@ TEST_F(GrpcLeases, ACancelledCallIsWithdrawn) {
   const auto asked = call(welcome, 7);
   run_until([&] { return pool().waiters().size() == 1; });
   asked->context.TryCancel();
-  run_until([&] { return asked->done && pool().waiters().size() == 0; });
+  run_until([&] { return asked->done && pool().waiters().empty(); });
   EXPECT_EQ(asked->status.error_code(), grpc::StatusCode::CANCELLED);
 }
 
