@@ -43,9 +43,10 @@ bool report(const config::Loaded& loaded) {
 
 absl::Status open_all(net::Listeners& listeners, broker::Broker& broker,
                       control::Control& control) {
-  if (const absl::Status opened = broker.open(listeners); !opened.ok()) return opened;
-  if (const absl::Status opened = control.open(listeners); !opened.ok()) return opened;
-  return listeners.check_all_used();
+  absl::Status opened = broker.open(listeners);
+  if (opened.ok()) opened = control.open(listeners);
+  if (opened.ok()) opened = listeners.check_all_used();
+  return opened;
 }
 
 int serve(const config::Settings& settings, const daemon::Options& options,

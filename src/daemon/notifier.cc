@@ -59,9 +59,9 @@ bool is_full(std::string_view address) {
 Notifier::Notifier(loop::Loop& loop, std::function<Overview()> overview)
     : loop_(loop),
       overview_(std::move(overview)),
-      told_(std::getenv("NOTIFY_SOCKET") != nullptr),
+      address_(std::getenv("NOTIFY_SOCKET")),
       retry_(loop, [this] { send_unsent(); }) {
-  if (told_) start_watchdog();
+  if (address_ != nullptr) start_watchdog();
 }
 
 void Notifier::start_watchdog() {
@@ -111,7 +111,7 @@ std::string Notifier::status() const {
 
 // The status goes along if it has changed.
 void Notifier::tell(std::string_view state, std::string status) {
-  if (!told_) return;
+  if (address_ == nullptr) return;
   status = status_line(status);
   std::string message(state);
   if (status != status_) message += "\nSTATUS=" + status;
@@ -123,7 +123,7 @@ void Notifier::tell(std::string_view state, std::string status) {
 
 void Notifier::send_unsent() {
   for (; !unsent_.empty(); unsent_.pop_front()) {
-    if (is_full(std::getenv("NOTIFY_SOCKET"))) return retry_.arm(loop_.now() + kRetryAfter);
+    if (is_full(address_)) return retry_.arm(loop_.now() + kRetryAfter);
     send(unsent_.front());
   }
 }
@@ -131,8 +131,8 @@ void Notifier::send_unsent() {
 void Notifier::send(const std::string& message) {
   const int sent = sd_notify(/*unset_environment=*/0, message.c_str());
   if (sent >= 0 || std::exchange(failure_logged_, true)) return;
-  log().warn("systemd cannot be told how berthd is: NOTIFY_SOCKET={}: {}",
-             std::getenv("NOTIFY_SOCKET"), std::strerror(-sent));
+  log().warn("systemd cannot be told how berthd is: NOTIFY_SOCKET={}: {}", address_,
+             std::strerror(-sent));
 }
 
 }  // namespace berth::daemon

@@ -43,7 +43,7 @@ class Notifier {
 
   loop::Loop& loop_;
   const std::function<Overview()> overview_;
-  const bool told_;  // somebody wants to know
+  const char* const address_;  // of who wants to know; nullptr: nobody does
   bool stopping_ = false;
   std::string note_;    // what is to be known beside the counts
   std::string status_;  // as told last

@@ -404,13 +404,13 @@ def test_the_first_client_starts_it_by_its_socket(folder, upstream):
         folder, *need("systemd-socket-activate"), "--seqpacket", f"--listen={path}", "--fdname=lease",
         BERTHD, "--user", "--runtime-dir", folder, "--config", config)
     try:
-        program.ready(path.exists)
+        program.ready(lambda: f"Listening on {path}" in program.output())
         assert "ready:" not in program.output()
         with berth.Session(path) as session, session.lease("echo") as lease:
             assert ask(lease.sock) == 1
-        assert f"lease: listens on {path}, as passed" in program.output()
         program.signal(signal.SIGTERM)
         assert program.wait() == 0
+        assert f"lease: listens on {path}, as passed\n" in program.output()
         assert path.exists()
     finally:
         program.kill()
@@ -421,7 +421,7 @@ def test_without_a_name_the_socket_is_refused_when_the_first_client_comes(folder
     program = Program(folder, *need("systemd-socket-activate"), "--seqpacket", f"--listen={path}",
                       *daemon_words(folder / "run"))
     try:
-        program.ready(path.exists)
+        program.ready(lambda: f"Listening on {path}" in program.output())
         with pytest.raises(berth.Unavailable):
             berth.Session(path)
         assert program.wait() == 73

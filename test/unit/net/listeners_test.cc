@@ -3,6 +3,7 @@
 #include <sys/un.h>
 
 #include <cerrno>
+#include <optional>
 
 #include "unit/net/sockets.h"
 
@@ -61,9 +62,10 @@ TEST(Listeners, AMovedListenerRemovesItsFileOnce) {
   const Folder folder;
   auto made = Listeners().open(lease_at(folder.file("s")));
   ASSERT_TRUE(made.ok()) << made.status();
+  std::optional<Listener> first(*std::move(made));
   {
-    const Listener moved = *std::move(made);
-    { const auto rest = std::move(made); }
+    const Listener moved = std::move(*first);
+    first.reset();
     EXPECT_TRUE(exists(folder.file("s")));
   }
   EXPECT_FALSE(exists(folder.file("s")));
