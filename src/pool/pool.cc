@@ -45,6 +45,7 @@ void Pool::open(TimePoint now, Actions& actions) {
 void Pool::move_to(TimePoint now, Connection& connection, State state) {
   BERTH_CHECK(may_move(connection.state, state), "the move is one of may_move()");
   leave_state(connection);
+  connection.marked = false;
   connection.state = state;
   connection.since = now;
   enter_state(connection);
@@ -52,7 +53,6 @@ void Pool::move_to(TimePoint now, Connection& connection, State state) {
 
 void Pool::leave_state(Connection& connection) {
   list(connection.state).remove(connection);
-  connection.marked = false;
   if (connection.state == State::closing) --shared_.closing;
   if (connection.state != State::idle) return;
   --shared_.idle;

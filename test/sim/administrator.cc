@@ -167,7 +167,16 @@ void Player::expire() {
   model_.tick_before = model_.tick;
   model_.tick = model_.now;
   model_.trace.add(model_.now, "a tick of expire");
-  event([&](Actions& actions) { driver_.depot().expire(model_.now, actions); });
+  event([&](Actions& actions) {
+    size_t told = 0;
+    for (const auto& pool : driver_.depot().expire(model_.now, actions)) told += pool.closed;
+    const auto pending = actions.pending();
+    const auto closed = std::count_if(pending.begin(), pending.end(), [](const auto& action) {
+      const auto* close = std::get_if<pool::Close>(&action);
+      return close != nullptr && close->reason == CloseReason::expired;
+    });
+    expect(told == static_cast<size_t>(closed), "a tick says how many it closed", told);
+  });
 }
 
 void Player::revoke() {

@@ -162,6 +162,18 @@ TEST_F(Reload, TimesAreCountedAnewForWhatIsThere) {
   EXPECT_EQ(revoked, std::vector{held.lease});
 }
 
+TEST_F(Reload, WhatIsIdleThroughAReloadExpires) {
+  PoolPolicy p = policy();
+  const PoolId pool = add(p);
+  const ConnectionId idle = leave_idle(session(), pool);
+  depot->expire(now, actions);
+  p.idle_timeout = 1h;
+  reload(pool, p);
+  depot->expire(now, actions);
+  carry_out();
+  EXPECT_TRUE(closed(idle, CloseReason::expired));
+}
+
 TEST_F(Reload, TheReserveFollowsMinIdle) {
   PoolPolicy p = policy();
   p.min_idle = 3;
