@@ -187,7 +187,7 @@ $(BUILD)/lib/berth.pc: src/client/berth.pc.in $(BUILD)/version config.mak
 	  -e 's|@INCLUDEDIR@|$(includedir)|; s|@VERSION@|$(VERSION)|' $< >$@
 
 $(units): $(BUILD)/systemd/%: contrib/systemd/%.in config.mak
-	$(call run,GEN) sed -e 's|@SBINDIR@|$(sbindir)|; s|@RUNSTATEDIR@|$(runstatedir)|' $< >$@
+	$(call run,GEN) sed -e 's|@SBINDIR@|$(sbindir)|g; s|@RUNSTATEDIR@|$(runstatedir)|g' $< >$@
 
 # ---- tests ----
 

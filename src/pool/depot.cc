@@ -223,8 +223,8 @@ void Depot::take_back(TimePoint now, const Grant& grant, ConnectionId failed, Cl
     return;
   }
   Pool& pool = *pools_[grant.pool];
-  pool.take_back(now, grant, *session, refusal_of_access(session->info, pool.policy()), failed, reason,
-                 actions);
+  pool.take_back(now, grant, *session, refusal_of_access(session->info, pool.policy()), failed,
+                 reason, actions);
   settle(now, actions);
 }
 

@@ -19,7 +19,7 @@ from processes import DEADLINE_S, NOBODY, wait_until
 
 grpc = pytest.importorskip("grpc")
 
-from control import Channel, as_nobody, control, ctl, rows, run, status  # noqa: E402
+from control import BERTHCTL, Channel, as_nobody, control, ctl, rows, run, status  # noqa: E402
 
 LISTINGS = ["pools", "connections", "leases", "sessions", "waiters"]
 

@@ -20,6 +20,9 @@ from servers import need
 from test_daemon import quiet_for
 from upstream import ask
 
+pytest.importorskip("grpc")
+from control import ctl  # noqa: E402
+
 INTERVAL_S = 0.2
 
 
@@ -155,6 +158,18 @@ def test_a_reload_that_fails_ends_too_and_the_status_tells_why_until_one_succeed
     daemon.reload(pool(upstream))
     assert manager.hear()["RELOADING"] == "1"
     assert manager.hear() == {"READY": "1", "STATUS": "1 pool"}
+
+
+def test_the_units_reload_command_waits_for_the_outcome_and_tells_what_is_wrong(berthd, upstream, manager):
+    daemon = berthd(pool(upstream), environment=manager.environment())
+    unit = (BUILD / "systemd/system/berthd.service").read_text()
+    command = re.search(r"^ExecReload=.*/berthctl --socket \S+ (.*)$", unit, re.MULTILINE)[1]
+    manager.forget()
+    assert ctl(daemon, command).returncode == 0
+    assert [manager.hear().get("RELOADING"), manager.hear().get("READY")] == ["1", "1"]
+    daemon.config.write_text("[pools]\nnonsense = 1\n")
+    done = ctl(daemon, command)
+    assert (done.returncode, str(daemon.config) in done.stderr) == (78, True), done
 
 
 def test_its_stop_is_told_with_the_time_that_it_may_take(berthd, upstream, manager):

@@ -149,6 +149,9 @@ void Driver::judge_revoke(const pool::Revoke& revoke, const ConnectionModel& c) 
       expect(limit != 0s && model_.now >= c.leased_at + limit,
              "no lease is revoked before lease_timeout", lease);
       break;
+    case pool::Revoke::Cause::cancelled:
+      expect(false, "only calls over gRPC are cancelled after the grant", lease);
+      break;
   }
 }
 
