@@ -41,6 +41,8 @@ inline constexpr size_t kMaxKeysPerFrame = 512;
 inline constexpr size_t kMaxControlConnections = 256;
 // Of one user: a quarter, so that one program that leaks them keeps nobody else out.
 inline constexpr size_t kMaxControlConnectionsPerUser = 64;
+// Of administrators, beyond those: two descriptors each, of fd_reserve.
+inline constexpr size_t kMaxControlConnectionsOfReserve = 4;
 // Calls on the control socket that wait for the loop, or for their answer to be sent on.
 inline constexpr size_t kMaxControlCalls = 64;
 // Those who follow events over the control socket, and the events that wait for each of them: 5 MB,

@@ -129,6 +129,7 @@ void Session::on(const wire::Hello& hello) {
     return say_goodbye(Code::kVersion,
                        fmt::format("version 0; berthd speaks 1 to {}", wire::kSessionVersion));
   }
+  name_ = hello.name;
   id_ = host_.driver().open_session(info_, *this);
   host_.greeted(*this);
   note("says hello as \"" + hello.name + "\"");

@@ -80,6 +80,8 @@ class Session final : public Recipient {
   uint64_t number() const { return number_; }
   const net::PeerIdentity& peer() const { return peer_; }
   const Token& token() const { return token_; }
+  // As the client calls itself; empty before Hello.
+  const std::string& name() const { return name_; }
 
   bool take(const pool::Grant& grant, std::span<const int> fds) override;
   void refused(uint64_t request_id, const pool::Refusal& refusal) override;
@@ -120,6 +122,7 @@ class Session final : public Recipient {
   net::PeerIdentity peer_;
   pool::SessionInfo info_;
   const Token token_ = random_token();
+  std::string name_;
   SessionId id_;  // valid from Hello on
   // Requests that came by lease() and have no answer yet.
   absl::flat_hash_map<uint64_t, Answered> elsewhere_;

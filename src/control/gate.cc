@@ -87,30 +87,47 @@ void Gate::pause(Duration duration) {
 void Gate::accept() {
   // Asked first, since to reserve may cost somebody an idle connection.
   for (int i = 0; i < kMaxAcceptsPerTurn && net::has_caller(listener_.fd()); ++i) {
-    if (connections_.size() >= kMaxControlConnections || !driver_.reserve_slots(kSlots)) {
+    const bool has_slots = take_slots();
+    if (!has_slots && without_slots_ > kMaxControlConnectionsOfReserve) {
+      give_back(has_slots);
       return pause(kRetryAfter);
     }
     net::Accepted accepted = net::accept_session(listener_.fd());
     if (accepted.kind == net::Accepted::session) {
-      admit(std::move(accepted.fd));
+      admit(std::move(accepted.fd), has_slots);
       continue;
     }
-    driver_.release_slots(kSlots);
+    give_back(has_slots);
     if (accepted.kind == net::Accepted::nothing) return;
     log().error("{}: accept: {}", listener_.path(), std::strerror(accepted.error_number));
     return pause(kRetryAfter);
   }
 }
 
-std::string Gate::refusal_of(uint32_t uid) const {
+bool Gate::take_slots() {
+  const bool has_slots = connections_.size() - without_slots_ < kMaxControlConnections &&
+                         driver_.reserve_slots(kSlots);
+  if (!has_slots) ++without_slots_;
+  return has_slots;
+}
+
+void Gate::give_back(bool has_slots) {
+  if (has_slots) return driver_.release_slots(kSlots);
+  --without_slots_;
+}
+
+std::string Gate::refusal_of(uint32_t uid, bool has_slots) const {
+  if (!has_slots && !peers_.is_admin(uid)) {
+    return fmt::format("uid {} is no administrator, and for others no descriptor is left", uid);
+  }
   const auto at = per_user_.find(uid);
   if (at == per_user_.end() || at->second < kMaxControlConnectionsPerUser) return "";
   return fmt::format("uid {} has {} connections already", uid, at->second);
 }
 
-void Gate::admit(UniqueFd fd) {
+void Gate::admit(UniqueFd fd, bool has_slots) {
   absl::StatusOr<net::PeerIdentity> peer = net::identify_peer(fd.get());
-  std::string refusal = peer.ok() ? refusal_of(peer->uid) : text_of(peer.status());
+  std::string refusal = peer.ok() ? refusal_of(peer->uid, has_slots) : text_of(peer.status());
   UniqueFd theirs;
   if (refusal.empty()) {
     peer->pidfd.reset();  // a call is as good as its connection, whoever holds that now
@@ -125,13 +142,13 @@ void Gate::admit(UniqueFd fd) {
     log().warn("{}: a connection is refused: {}", listener_.path(), refusal);
     theirs.reset();
     fd.reset();
-    return driver_.release_slots(kSlots);
+    return give_back(has_slots);
   }
   ++per_user_[peer->uid];
   peers_.add(theirs.get(), {peer->uid, peer->pid});
   log().debug("{}: uid {} (pid {}) has connected as fd:{}", listener_.path(), peer->uid, peer->pid,
               theirs.get());
-  connections_[tag] = {std::move(fd), theirs.get(), peer->uid};
+  connections_[tag] = {std::move(fd), theirs.get(), peer->uid, has_slots};
   adopt_(theirs.release());
 }
 
@@ -153,8 +170,9 @@ void Gate::bury() {
     if (same_socket(connection.ours.get(), connection.number)) return false;
     peers_.remove(connection.number);
     if (--per_user_[connection.uid] == 0) per_user_.erase(connection.uid);
+    const bool had_slots = connection.has_slots;
     connections_.erase(at);
-    driver_.release_slots(kSlots);
+    give_back(had_slots);
     return true;
   });
   bury_timer_.arm(ending_.empty() ? kNever : loop_.now() + kBuryAgainAfter);

@@ -1,5 +1,6 @@
 // Gate: the control socket: accepts connections as far as the fd budget allows, identifies who is
-// there, and hands each descriptor to gRPC, which from then on owns it.
+// there, and hands each descriptor to gRPC, which from then on owns it. Of administrators it lets
+// in a few more, so that berthd can be controlled when leases have taken all there is.
 //
 // Loop thread only. The gate keeps a duplicate of each connection and learns from it that either
 // side has ended the connection. Its slots come back once gRPC's descriptor is closed too.
@@ -40,6 +41,7 @@ class Gate {
     UniqueFd ours;
     int number;  // gRPC's descriptor
     uint32_t uid;
+    bool has_slots;  // else its descriptors are of fd_reserve
   };
 
   // Numbers for gRPC's descriptors, given in turn: a call that is late to ask who its peer was does
@@ -55,9 +57,11 @@ class Gate {
   };
 
   void accept();
-  void admit(UniqueFd fd);
+  bool take_slots();
+  void give_back(bool has_slots);
+  void admit(UniqueFd fd, bool has_slots);
   // "" if one more of this user is welcome.
-  std::string refusal_of(uint32_t uid) const;
+  std::string refusal_of(uint32_t uid, bool has_slots) const;
   void ended(uint64_t tag);
   void bury();
   void pause(Duration duration);
@@ -71,6 +75,7 @@ class Gate {
   uint64_t tags_ = 0;  // never reused, so that a late event misses
   absl::flat_hash_map<uint64_t, Connection> connections_;
   absl::flat_hash_map<uint32_t, size_t> per_user_;
+  size_t without_slots_ = 0;
   std::vector<uint64_t> ending_;  // gRPC has still to close them
   loop::WatchSet ends_;
   loop::Timer bury_timer_;

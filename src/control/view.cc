@@ -216,19 +216,22 @@ absl::Status View::show(const v1::ListRequest& request, v1::ListPoolsReply& repl
 absl::Status View::show(const v1::ListRequest& request, v1::ListSessionsReply& reply) const {
   const auto only = chosen(request);
   if (!only.ok()) return only.status();
-  std::vector<std::pair<uint64_t, const pool::Session*>> found;
+  std::vector<const broker::Session*> found;
   broker_.sessions().for_each([&](const broker::Session& session) {
     const pool::Session* record = depot().session(session.id());
     if (record == nullptr || session.number() < request.after()) return;
-    if (!*only || concerns(*record, **only)) found.emplace_back(session.number(), record);
+    if (!*only || concerns(*record, **only)) found.push_back(&session);
   });
-  std::sort(found.begin(), found.end());
-  for (const auto& [number, session] : found) {
+  std::sort(found.begin(), found.end(),
+            [](const auto* a, const auto* b) { return a->number() < b->number(); });
+  for (const broker::Session* session : found) {
     if (static_cast<size_t>(reply.sessions_size()) == limit_of(request)) {
-      reply.set_next(number);
+      reply.set_next(session->number());
       break;
     }
-    fill(*session, *reply.add_sessions());
+    v1::SessionInfo& row = *reply.add_sessions();
+    row.set_name(session->name());
+    fill(*depot().session(session->id()), row);
   }
   return absl::OkStatus();
 }

@@ -158,12 +158,14 @@ absl::Status run_sessions(Link& link, const Options& options) {
   Table table({{"SESSION", Align::right},
                {"PID", Align::right},
                {"COMMAND", Align::left, true},
+               {"NAME", Align::left, true},
                {"USER", Align::left, true},
                {"LEASES", Align::right},
                {"WAITING", Align::right}});
   for (const v1::SessionInfo& session : reply->sessions()) {
     table.add({number(session.session_id()), process(session.pid()), or_dash(session.command()),
-               user(session.uid()), number(session.leases()), number(session.waiters())});
+               or_dash(session.name()), user(session.uid()), number(session.leases()),
+               number(session.waiters())});
   }
   print(table);
   return absl::OkStatus();

@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -37,14 +38,16 @@ class Berthd:
     def __init__(self, folder, pools, fd_limit=None, user=True, environment=None, within=(), uid=None, passed=None,
                  **settings):
         self.folder = pathlib.Path(folder)
+        program = BERTHD
         if uid is not None:
+            program = shutil.copy(BERTHD, self.folder)  # who may not read this tree can run it there
             os.chown(self.folder, uid, uid)
             within = [*need("setpriv"), f"--reuid={uid}", f"--regid={uid}", "--clear-groups", *within]
         self.path = str(self.folder / "lease.sock")
         self.config = self.folder / "berthd.toml"
         self.config.write_text(self._text(pools, settings))
         limit = ["prlimit", f"--nofile={fd_limit}"] if fd_limit else []
-        self._command = [*within, *limit, BERTHD, *(["--user"] if user else []), "--runtime-dir", folder,
+        self._command = [*within, *limit, program, *(["--user"] if user else []), "--runtime-dir", folder,
                          "--config", self.config]
         self._environment = environment
         self._passed = passed or {}

@@ -104,7 +104,14 @@ def test_leases_and_sessions_tell_who(berthd, upstream):
     assert (row["LEASE"], row["PID"]) == (str(lease.id), str(os.getpid()))
     assert (who["session_id"], who["pid"], who["command"]) == (told["session_id"], os.getpid(), comm)
     assert (who["leases"], who["waiters"], who["foreign_netns"]) == (1, 0, False)
-    assert (who_row["SESSION"], who_row["LEASES"]) == (who["session_id"], "1")
+    assert (who_row["SESSION"], who_row["NAME"], who_row["LEASES"]) == (who["session_id"], who["name"], "1")
+
+
+def test_a_session_is_listed_under_the_name_that_it_gives_itself(berthd, upstream):
+    daemon = berthd(pool(upstream))
+    daemon.session(name="nightly import")
+    [told] = rows(daemon, "sessions")
+    assert told["name"] == "nightly import"
 
 
 def test_waiters_tell_what_they_wait_for(berthd, upstream):
@@ -441,6 +448,29 @@ def test_a_stopping_daemon_says_so_as_long_as_it_waits(berthd, client, upstream)
     assert error.value.code() == grpc.StatusCode.UNAVAILABLE
     assert ctl(daemon, "status").returncode == 69
     assert not os.path.exists(control(daemon))
+
+
+def test_administrators_get_in_when_leases_have_taken_every_descriptor(berthd, upstream, client):
+    daemon = berthd(pool(upstream, max_connections="unlimited"), fd_limit=128)
+    os.chmod(control(daemon), 0o666)
+    os.chmod(daemon.folder, 0o755)
+    session = daemon.session()
+    leases = []
+    with pytest.raises(berth.TimedOut):
+        for _ in range(128):
+            leases.append(session.lease("echo", timeout=0.2))
+    channels = [client(daemon) for _ in range(4)]
+    for channel in channels:
+        assert channel.status().leases == len(leases)
+    for channel in channels:
+        channel.close()
+    wait_until(lambda: status(daemon)["control_connections"] == 1, "the channels' reserve is free again")
+    refused = as_nobody(daemon, "explain", "echo")
+    assert (refused.returncode, refused.stdout) == (69, ""), refused
+    assert "is no administrator, and for others no descriptor is left" in daemon.log()
+    for lease in leases:
+        lease.discard()
+    wait_until(lambda: as_nobody(daemon, "explain", "echo").returncode != 69, "others get in again")
 
 
 def test_leases_go_on_while_clients_poll(berthd, upstream):
