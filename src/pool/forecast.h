@@ -1,4 +1,5 @@
-// Forecast: what a lease request would come to now, and why, without making it.
+// Forecast: what a lease request would come to now, and why, without making it. What is overdue
+// (the timer is late; a batch has collected what is too old by now) is taken as it stands.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +25,7 @@ enum class Step : uint8_t {
 struct Forecast {
   Step step = Step::wait;
   ConnectionId connection;            // grant, replace, evict
-  Cause cause = Cause::kUnspecified;  // wait; kUnspecified: requests before it
+  Cause cause = Cause::kUnspecified;  // wait
   std::optional<Refusal> refusal;     // refuse
 };
 

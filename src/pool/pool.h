@@ -228,6 +228,7 @@ class Pool {
 
   // pool_forecast.cc
   const Connection* idle_for(TimePoint now, Owner owner) const;
+  Pass pass_over_waiters(TimePoint now) const;
   Forecast forecast_capacity(TimePoint now) const;
 
   // pool_grant.cc

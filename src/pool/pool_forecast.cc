@@ -23,19 +23,49 @@ const Connection* Pool::idle_for(TimePoint now, Owner owner) const {
   return best != nullptr && now < best->expires_at ? best : nullptr;
 }
 
+// A pass over those who wait, as serve_all() makes it. It starts nothing: what could be started for
+// them has been.
+Pool::Pass Pool::pass_over_waiters(TimePoint now) const {
+  Pass pass;
+  pass.dials_left = count(State::connecting);
+  pass.closes_left = count(State::closing);
+  for (const Waiter& waiter : waiters_) {
+    const bool batch = waiter.count > 1;
+    if (batch && pass.batch_waits) {
+      pass.earlier.push_back(waiter.owner);
+      continue;
+    }
+    if (batch) pass.batch_waits = true;
+    for (uint32_t lacking = waiter.missing(); lacking > 0 && pass.may_dial; --lacking) {
+      if (pass.dials_left > 0) {
+        --pass.dials_left;
+      } else if (at_max() && pass.closes_left > 0 && can_dial(now)) {
+        --pass.closes_left;
+        pass.may_dial = !probing(now);
+      } else {
+        pass.may_dial = false;
+      }
+    }
+  }
+  return pass;
+}
+
 Forecast Pool::forecast_capacity(TimePoint now) const {
-  if (count(State::connecting) > missing_) return {Step::join, {}, {}, {}};
+  const Pass pass = pass_over_waiters(now);
+  if (pass.dials_left > 0) return {Step::join, {}, {}, {}};
   if (!can_dial(now)) return {Step::wait, {}, Cause::kUpstreamDown, {}};
   if (at_max()) {
     const Connection* oldest = list(State::idle).front();
-    if (oldest == nullptr || !waiters_.empty()) return {Step::wait, {}, Cause::kExhausted, {}};
+    const bool may_replace = pass.may_dial && pass.closes_left == 0 && pass.earlier.empty();
+    if (oldest == nullptr || !may_replace) return {Step::wait, {}, Cause::kExhausted, {}};
     return {Step::replace, oldest->id, {}, {}};
   }
-  if (count(State::connecting) < missing_) return {Step::wait, {}, {}, {}};
-  if (!shared_.slots.empty()) return {Step::wait, {}, Cause::kNoSlots, {}};
-  if (shared_.budget.free() > 0) return {Step::dial, {}, {}, {}};
+  const SlotQueue& slots = shared_.slots;
+  if (pass.may_dial && slots.empty() && shared_.budget.free() > 0) return {Step::dial, {}, {}, {}};
+  // For each pool that lacks a slot one is closing, or is evicted.
   const Connection* evictable = shared_.evictable.front();
-  if (evictable == nullptr) return {Step::wait, {}, Cause::kNoSlots, {}};
+  const bool may_evict = pass.may_dial && slots.size() >= shared_.closing;
+  if (evictable == nullptr || !may_evict) return {Step::wait, {}, Cause::kNoSlots, {}};
   return {Step::evict, evictable->id, {}, {}};
 }
 

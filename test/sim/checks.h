@@ -25,6 +25,9 @@ class Checks {
   // When what was still to be closed is closed.
   void after_shutdown() const;
 
+  // Dials that nobody waits for; a batch that may not collect yet waits for none.
+  static size_t spare_dials(const pool::Pool& pool);
+
  private:
   struct Sum {
     size_t idle = 0;
@@ -50,8 +53,6 @@ class Checks {
   void lease_limits(const ConnectionModel& model) const;
   void forget_removed();
   void min_idle_refilled(const PoolModel& model, const pool::Pool& pool) const;
-  // Dials that nobody waits for; a batch that may not collect yet waits for none.
-  static size_t spare_dials(const pool::Pool& pool);
   bool may_have(const pool::Waiter& waiter, const pool::Connection& connection) const;
 
   Model& model_;

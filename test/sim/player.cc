@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "sim/foretold.h"
+
 namespace berth::sim {
 
 using pool::Actions;
@@ -168,8 +170,14 @@ void Player::ask() {
   ask.permitted = model_.may_ask(ask.pool, session.info);
   ++model_.pools[ask.pool].waiting;
   model_.asks.emplace(ask.key, ask);
+  pool::Depot& depot = driver_.depot();
   event([&](Actions& actions) {
-    driver_.depot().request(model_.now, session.id, pool, request, actions);
+    if (ask.count > 1 || !ask.patient) {
+      return depot.request(model_.now, session.id, pool, request, actions);
+    }
+    const Foretold foretold(model_, depot, ask);
+    depot.request(model_.now, session.id, pool, request, actions);
+    foretold.judge(actions.pending());
   });
 }
 

@@ -15,6 +15,14 @@ class ForecastTest : public PoolTest {
     const Forecast told = forecast(pool, uid);
     return told.refusal ? told.refusal->code : Code::kOk;
   }
+  // The later one comes back.
+  ConnectionId leave_two_idle(SessionId session, PoolId pool) {
+    const Granted first = take(session, pool);
+    const Granted second = take(session, pool);
+    release(session, first.lease);
+    release(session, second.lease);
+    return second.connection;
+  }
   Cause cause(PoolId pool) const {
     EXPECT_EQ(step(pool), Step::wait);
     return forecast(pool).cause;
@@ -87,6 +95,97 @@ TEST_F(ForecastTest, WithoutASlotTheConnectionIdleLongestIsEvicted) {
   take(alice, pool);
   EXPECT_TRUE(closed(oldest, CloseReason::evicted));
   EXPECT_EQ(cause(pool), Cause::kNoSlots);
+}
+
+TEST_F(ForecastTest, OneThatIsClosingMakesRoomSoNoneIsReplaced) {
+  PoolPolicy p = policy();
+  p.max_connections = 2;
+  const PoolId pool = add(p);
+  leave_two_idle(session(), pool);
+  closings = Answer::never;
+  const SessionId bob = session(kBob);
+  cancel(bob, ask(bob, pool));
+  EXPECT_EQ(step(pool, kBob), Step::wait);
+  ask(bob, pool);
+  EXPECT_EQ(closing.size(), 1u);
+}
+
+TEST_F(ForecastTest, ButEachThatLacksAPlaceReplacesOne) {
+  PoolPolicy p = policy();
+  p.max_connections = 2;
+  const PoolId pool = add(p);
+  const ConnectionId later = leave_two_idle(session(), pool);
+  closings = Answer::never;
+  const SessionId bob = session(kBob);
+  ask(bob, pool);
+  EXPECT_EQ(step(pool, kBob), Step::replace);
+  EXPECT_EQ(forecast(pool, kBob).connection, later);
+  ask(bob, pool);
+  EXPECT_TRUE(closed(later, CloseReason::evicted));
+}
+
+TEST_F(ForecastTest, AfterAFailureOnePlaceIsEnough) {
+  PoolPolicy p = policy();
+  p.max_connections = 2;
+  const PoolId pool = add(p);
+  leave_idle(session(), pool);
+  dials = closings = Answer::never;
+  const SessionId bob = session(kBob);
+  ask(bob, pool, 1min);
+  pass(p.dial_timeout + 1s);
+  EXPECT_EQ(closing, std::vector{dialed[1]});
+  EXPECT_EQ(step(pool, kBob), Step::wait);
+  ask(bob, pool);
+  EXPECT_EQ(closing.size(), 1u);
+}
+
+TEST_F(ForecastTest, OneThatIsClosingLeavesASlotSoNoneIsEvicted) {
+  start({.fd_limit = 2});
+  const PoolId other = add(policy("other"));
+  const PoolId pool = add(policy());
+  const SessionId alice = session();
+  leave_two_idle(alice, other);
+  closings = Answer::never;
+  cancel(alice, ask(alice, pool));
+  EXPECT_EQ(cause(pool), Cause::kNoSlots);
+  ask(alice, pool);
+  EXPECT_EQ(closing.size(), 1u);
+}
+
+TEST_F(ForecastTest, ButForEachPoolThatLacksASlotOneIsEvicted) {
+  start({.fd_limit = 2});
+  const PoolId other = add(policy("other"));
+  const PoolId earlier = add(policy("earlier"));
+  const PoolId pool = add(policy());
+  const SessionId alice = session();
+  const ConnectionId later = leave_two_idle(alice, other);
+  closings = Answer::never;
+  ask(alice, earlier);
+  EXPECT_EQ(step(pool), Step::evict);
+  EXPECT_EQ(forecast(pool).connection, later);
+  ask(alice, pool);
+  EXPECT_TRUE(closed(later, CloseReason::evicted));
+}
+
+TEST_F(ForecastTest, BehindOneThatLacksASlotHeWaitsForSlotsToo) {
+  start({.fd_limit = 1});
+  const PoolId pool = add(policy());
+  const SessionId alice = session();
+  take(alice, pool);
+  ask(alice, pool);
+  EXPECT_EQ(cause(pool), Cause::kNoSlots);
+}
+
+TEST_F(ForecastTest, WhoComesAfterBatchesThatMayNotCollectDials) {
+  dials = Answer::never;
+  const PoolId pool = add(policy());
+  const SessionId alice = session();
+  ask(alice, pool, 5s, 2);
+  ask(alice, pool, 5s, 2);
+  EXPECT_EQ(dialed.size(), 2u);
+  EXPECT_EQ(step(pool), Step::dial);
+  ask(alice, pool);
+  EXPECT_EQ(dialed.size(), 3u);
 }
 
 TEST_F(ForecastTest, ADialThatNobodyNeedsIsJoined) {
