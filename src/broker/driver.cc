@@ -219,6 +219,10 @@ void PoolDriver::carry_out(const pool::Dial& action) {
   dialer_.dial(action.connection, policy.endpoints[action.endpoint], dial_options_);
 }
 
+void PoolDriver::carry_out(const pool::Perform& action) {
+  depot_.performed(loop_.now(), action.connection, std::nullopt, "", actions_);
+}
+
 void PoolDriver::dialed(ConnectionId id, absl::StatusOr<Dialed> result) {
   if (result.ok()) {
     Upstream& upstream = upstreams_.insert(id);

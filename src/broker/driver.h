@@ -119,6 +119,7 @@ class PoolDriver {
 
   void pump();
   void carry_out(const pool::Dial& action);
+  void carry_out(const pool::Perform& action);
   void carry_out(const pool::Grant& action) { hand_over(action); }
   void carry_out(const pool::Refuse& action);
   void carry_out(const pool::Close& action);

@@ -16,6 +16,7 @@ v1::ExplainReply::Step step_of(pool::Step step) {
   switch (step) {
     case pool::Step::refuse: return v1::ExplainReply::REFUSE;
     case pool::Step::grant: return v1::ExplainReply::GRANT;
+    case pool::Step::check: return v1::ExplainReply::CHECK;
     case pool::Step::join: return v1::ExplainReply::JOIN;
     case pool::Step::dial: return v1::ExplainReply::DIAL;
     case pool::Step::replace: return v1::ExplainReply::REPLACE;
@@ -99,7 +100,10 @@ std::string View::words(const pool::Forecast& forecast, const pool::Pool& pool) 
   switch (forecast.step) {
     case pool::Step::grant:
       return describe(forecast.connection) + " would be granted, if the server has not closed it";
-    case pool::Step::join: return "would have a connection that is being dialled already";
+    case pool::Step::check:
+      return describe(forecast.connection) + " would be checked, and granted if it passes";
+    case pool::Step::join:
+      return "would have a connection that is being dialled, checked or reset already";
     case pool::Step::dial:
       return fmt::format(
           "a connection would be dialled: none is idle that this user may have, and "

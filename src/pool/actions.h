@@ -83,6 +83,20 @@ struct Refuse {
   Refusal refusal;
 };
 
+// What is done with a connection in State::resetting.
+enum class Task : uint8_t {
+  inspect,  // the last bytes of its holder are still to be sent
+  reset,    // the policy's reset steps, and login again if they undo it
+  check,    // the policy's check steps
+};
+
+// Go through the task's steps with the server. Answer: Depot::performed, unless Close comes first.
+struct Perform {
+  ConnectionId connection;
+  PoolId pool;
+  Task task;
+};
+
 // Shut the socket down and close it; abandon the dial or the inspection. Answer: Depot::closed.
 struct Close {
   ConnectionId connection;
@@ -97,7 +111,7 @@ struct Revoke {
   Cause cause;
 };
 
-using Action = std::variant<Dial, Grant, Refuse, Close, Revoke>;
+using Action = std::variant<Dial, Perform, Grant, Refuse, Close, Revoke>;
 
 // The actions of one event after another, first in, first out. Keeps its memory.
 class Actions {

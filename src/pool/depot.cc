@@ -249,6 +249,14 @@ void Depot::inspected(TimePoint now, ConnectionId id, bool clean, Actions& actio
   settle(now, actions);
 }
 
+void Depot::performed(TimePoint now, ConnectionId id, std::optional<CloseReason> fault,
+                      std::string_view text, Actions& actions) {
+  Connection* connection = shared_.connections.find(id);
+  if (connection == nullptr) return;
+  pool_of(*connection).performed(now, *connection, fault, text, actions);
+  settle(now, actions);
+}
+
 void Depot::lost(TimePoint now, ConnectionId id, CloseReason reason, Actions& actions) {
   Connection* connection = shared_.connections.find(id);
   if (connection == nullptr) return;

@@ -87,6 +87,9 @@ class Depot {
                    Actions& actions);
   // Of one that came back `unsent`: its bytes have left, or it was found dirty.
   void inspected(TimePoint now, ConnectionId connection, bool clean, Actions& actions);
+  // Of Perform: the steps were gone through, but for a fault, `text` in words.
+  void performed(TimePoint now, ConnectionId connection, std::optional<CloseReason> fault,
+                 std::string_view text, Actions& actions);
   void lost(TimePoint now, ConnectionId connection, CloseReason reason, Actions& actions);
   void closed(TimePoint now, ConnectionId connection, Actions& actions);
 

@@ -15,7 +15,8 @@ namespace berth::pool {
 enum class Step : uint8_t {
   refuse,   // A, B; or fail_fast, max_waiters: `refusal`
   grant,    // C: `connection` is idle
-  join,     // D: a dial that is under way, and that nobody before it needs
+  check,    // C: `connection` is idle, and is checked before
+  join,     // C, D: a check, reset or dial that is under way, and that nobody before it needs
   dial,     // D: there is room for one more
   replace,  // E: `connection`, which may not go to it, is closed to make room under max_connections
   evict,    // F: `connection`, of whatever pool, is closed for its slot

@@ -17,43 +17,103 @@ bool is_among(Owner owner, const Entitled& owners) {
   return std::find(owners.begin(), owners.end(), owner) != owners.end();
 }
 
+template <class AnyList>
+Connection* best_of(const AnyList& list, IdleOrder order, TimePoint proven) {
+  const bool lifo = order == IdleOrder::lifo;
+  Connection* best = lifo ? list.back() : list.front();
+  while (best != nullptr && best->proven_until <= proven) {
+    best = lifo ? AnyList::previous(*best) : AnyList::next(*best);
+  }
+  return best;
+}
+
 }  // namespace
+
+void EvictionOrder::insert(Connection& connection) {
+  insert_by_age(order_, connection);
+}
+
+void EvictionOrder::remove(Connection& connection, bool aside) {
+  order_.remove(connection);
+  if (aside) --aside_;
+}
+
+Connection* EvictionOrder::front() const {
+  Connection* first = order_.front();
+  while (first != nullptr && first->state != State::idle) first = Order::next(*first);
+  return first;
+}
 
 void IdleSet::insert(Connection& connection, size_t min_idle) {
   insert_by_age(list_of(connection.owner), connection);
   if (connection.owner.nobody() && kept_ < min_idle) {
     keep(connection);
   } else {
-    insert_by_age(evictable_, connection);
+    evictable_.insert(connection);
   }
 }
 
 Connection* IdleSet::remove(Connection& connection) {
-  OwnerList& list = list_of(connection.owner);
-  list.remove(connection);
+  const bool aside = connection.owner_link.list == nullptr;
+  if (!aside) list_of(connection.owner).remove(connection);
   if (!connection.kept) {
-    evictable_.remove(connection);
+    evictable_.remove(connection, aside);
     return nullptr;
   }
   connection.kept = false;
   --kept_;
-  if (nobodys_.size() == kept_) return nullptr;
+  if (aside) --kept_aside_;
+  if (nobodys_.size() == kept_ - kept_aside_) return nullptr;
   for (Connection& other : nobodys_) {
     if (other.kept) continue;
-    evictable_.remove(other);
+    evictable_.remove(other, false);
     keep(other);
     return &other;
   }
   return nullptr;
 }
 
-Connection* IdleSet::best(Owner owner, IdleOrder order, const Entitled& earlier) const {
-  const auto end_of = [order](const OwnerList& list) {
-    return order == IdleOrder::lifo ? list.back() : list.front();
-  };
-  if (is_among(owner, earlier)) return nullptr;
-  if (const OwnerList* own = find(owner); own != nullptr && !own->empty()) return end_of(*own);
-  return earlier.empty() ? end_of(nobodys_) : nullptr;
+void IdleSet::set_aside(Connection& connection) {
+  list_of(connection.owner).remove(connection);
+  if (connection.kept) {
+    ++kept_aside_;
+  } else {
+    evictable_.set_aside();
+  }
+}
+
+void IdleSet::take_back(Connection& connection, size_t min_idle) {
+  insert_by_age(list_of(connection.owner), connection);
+  if (connection.kept) {
+    --kept_aside_;
+    if (kept_ <= min_idle) return;
+    connection.kept = false;  // a reload has lowered it meanwhile
+    --kept_;
+    evictable_.insert(connection);
+    return;
+  }
+  evictable_.take_back();
+  if (connection.owner.nobody() && kept_ < min_idle) {
+    evictable_.remove(connection, false);
+    keep(connection);
+  }
+}
+
+bool IdleSet::may_have(Owner owner, Owner whose, const Entitled& earlier) {
+  if (is_among(owner, earlier)) return false;
+  return whose == owner || (whose.nobody() && earlier.empty());
+}
+
+Connection* IdleSet::best_own(Owner owner, IdleOrder order, const Entitled& earlier,
+                              TimePoint proven) const {
+  if (!may_have(owner, owner, earlier)) return nullptr;
+  const OwnerList* own = find(owner);
+  return own != nullptr ? best_of(*own, order, proven) : nullptr;
+}
+
+Connection* IdleSet::best_nobodys(Owner owner, IdleOrder order, const Entitled& earlier,
+                                  TimePoint proven) const {
+  return may_have(owner, Owner(), earlier) ? best_of(nobodys_, order, proven) : nullptr;
 }
 
 size_t IdleSet::available(Owner owner, const Entitled& earlier) const {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/endpoint.h"
+#include "base/steps.h"
 #include "base/time.h"
 
 namespace berth::pool {
@@ -46,6 +47,16 @@ struct PoolPolicy {
   Duration acquire_timeout = 5s;
   Duration dial_timeout = 5s;
   Duration reset_timeout = 1s;
+
+  // What is said to the server; empty: nothing.
+  Steps greeting = {};             // what it says first; empty: left for the first holder to read
+  Steps login = {};                // after the greeting, on each new connection
+  Steps reset = {};                // after each lease
+  bool relogin = false;            // reset undoes the login
+  Steps check = {};                // before a grant, and now and then
+  Duration check_after = 30s;      // unused for so long: checked before it is granted; 0 always
+  Duration check_interval = 2min;  // idle for so long, 20 % more or less: checked; 0 never
+  Duration check_timeout = 1s;
 
   Duration lease_warn = 0s;     // 0 off; a lease held longer is told of
   Duration lease_timeout = 0s;  // 0 off; a lease held longer is revoked

@@ -42,33 +42,45 @@ void Pool::open(TimePoint now, Actions& actions) {
 
 // --- states ---
 
-void Pool::move_to(TimePoint now, Connection& connection, State state) {
+void Pool::move_to(TimePoint now, Connection& connection, State state, Task task) {
   BERTH_CHECK(may_move(connection.state, state), "the move is one of may_move()");
-  leave_state(connection);
-  connection.marked = false;
+  const bool was_at_rest = connection.at_rest();
+  const bool rests = state == State::idle || (state == State::resetting && task == Task::check);
+  leave_state(connection, rests);
+  if (!rests) connection.marked = false;
   connection.state = state;
+  connection.task = task;
   connection.since = now;
-  enter_state(connection);
+  enter_state(connection, was_at_rest);
 }
 
-void Pool::leave_state(Connection& connection) {
+void Pool::leave_state(Connection& connection, bool stays_at_rest) {
   list(connection.state).remove(connection);
   if (connection.state == State::closing) --shared_.closing;
-  if (connection.state != State::idle) return;
+  if (!connection.at_rest()) return;
+  if (stays_at_rest) {
+    if (connection.state == State::idle) idle_.set_aside(connection);
+    return;
+  }
   --shared_.idle;
   if (Connection* kept = idle_.remove(connection); kept != nullptr) {
     shared_.deadlines.set(kept->deadline, due_at(*kept));
   }
 }
 
-void Pool::enter_state(Connection& connection) {
+void Pool::enter_state(Connection& connection, bool was_at_rest) {
   insert_in_order(list(connection.state), connection, [&](const Connection& other) {
     return connection.state == State::idle && other.idle_since > connection.idle_since;
   });
   if (connection.state == State::closing) ++shared_.closing;
   if (connection.state == State::idle) {
-    ++shared_.idle;
-    idle_.insert(connection, static_cast<size_t>(policy_.min_idle));
+    const auto min_idle = static_cast<size_t>(policy_.min_idle);
+    if (was_at_rest) {
+      idle_.take_back(connection, min_idle);
+    } else {
+      ++shared_.idle;
+      idle_.insert(connection, min_idle);
+    }
   }
   shared_.deadlines.set(connection.deadline, due_at(connection));
 }
@@ -76,12 +88,11 @@ void Pool::enter_state(Connection& connection) {
 TimePoint Pool::due_at(const Connection& connection) const {
   switch (connection.state) {
     case State::connecting: return after(connection.since, policy_.dial_timeout);
-    case State::resetting: return after(connection.since, policy_.reset_timeout);
-    case State::idle: {
-      const bool never = connection.kept || policy_.idle_timeout == Duration::zero();
-      const TimePoint out = never ? kNever : after(connection.idle_since, policy_.idle_timeout);
-      return std::min(out, connection.expires_at);
-    }
+    case State::resetting:
+      return after(connection.since,
+                   connection.task == Task::check ? policy_.check_timeout : policy_.reset_timeout);
+    case State::idle:
+      return std::min({idle_until(connection), connection.expires_at, connection.check_at});
     case State::leased:
     case State::parked:
     case State::closing: return kNever;
@@ -89,9 +100,15 @@ TimePoint Pool::due_at(const Connection& connection) const {
   return kNever;
 }
 
-void Pool::close(TimePoint now, Connection& connection, CloseReason reason, Actions& actions) {
+TimePoint Pool::idle_until(const Connection& connection) const {
+  const bool never = connection.kept || policy_.idle_timeout == Duration::zero();
+  return never ? kNever : after(connection.idle_since, policy_.idle_timeout);
+}
+
+void Pool::close(TimePoint now, Connection& connection, CloseReason reason, Actions& actions,
+                 std::string_view text) {
   connection.close_reason = reason;
-  note_connection(now, EventKind::close, connection, static_cast<uint64_t>(reason));
+  note_connection(now, EventKind::close, connection, static_cast<uint64_t>(reason), text);
   move_to(now, connection, State::closing);
   actions.add(Close{connection.id, reason});
 }
@@ -123,12 +140,8 @@ void Pool::dialed(TimePoint now, Connection& connection, Actions& actions) {
         after(now, std::chrono::duration_cast<Duration>(policy_.max_lifetime * part));
   }
   connection.idle_since = now;
-  if (const auto reason = unfit(now, connection)) {
-    close(now, connection, *reason, actions);
-  } else {
-    move_to(now, connection, State::idle);
-  }
-  settle(now, actions);
+  proven(now, connection);
+  put_to_rest(now, connection, actions);
 }
 
 void Pool::dial_failed(TimePoint now, Connection& connection, std::string_view error,
@@ -179,19 +192,13 @@ void Pool::release(TimePoint now, Lease& lease, Condition condition, Actions& ac
 }
 
 void Pool::inspected(TimePoint now, Connection& connection, bool clean, Actions& actions) {
-  if (connection.state != State::resetting) return;
+  if (connection.state != State::resetting || connection.task != Task::inspect) return;
   const auto reason = clean ? unfit(now, connection) : CloseReason::dirty;
   if (reason) {
     close(now, connection, *reason, actions);
   } else {
     take_in(now, connection, actions);
   }
-}
-
-void Pool::take_in(TimePoint now, Connection& connection, Actions& actions) {
-  connection.idle_since = now;
-  move_to(now, connection, State::idle);
-  settle(now, actions);
 }
 
 void Pool::end_lease(TimePoint now, Lease& lease, CloseReason reason, Actions& actions) {
@@ -239,12 +246,18 @@ void Pool::connection_due(TimePoint now, Connection& connection, Actions& action
                        format_duration(policy_.dial_timeout) + " (dial_timeout)");
       close(now, connection, CloseReason::dead, actions);
       break;
-    case State::resetting: close(now, connection, CloseReason::dirty, actions); break;
-    case State::idle: {
-      const bool aged = now >= connection.expires_at;
-      close(now, connection, aged ? CloseReason::age : CloseReason::idle, actions);
+    case State::resetting:
+      performed(now, connection, overdue(connection), "no answer in time", actions);
+      return;
+    case State::idle:
+      if (now >= connection.expires_at) {
+        close(now, connection, CloseReason::age, actions);
+      } else if (now >= idle_until(connection)) {
+        close(now, connection, CloseReason::idle, actions);
+      } else {
+        perform(now, connection, Task::check, actions);
+      }
       break;
-    }
     case State::leased:
     case State::parked:
     case State::closing: BERTH_CHECK(false, "this state has no deadline");

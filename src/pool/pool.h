@@ -86,6 +86,9 @@ class Pool {
   void dial_failed(TimePoint now, Connection& connection, std::string_view error, Actions& actions);
   // Its unsent bytes have left, or it was found dirty.
   void inspected(TimePoint now, Connection& connection, bool clean, Actions& actions);
+  // Its steps were gone through, but for a fault. (pool_steps.cc)
+  void performed(TimePoint now, Connection& connection, std::optional<CloseReason> fault,
+                 std::string_view text, Actions& actions);
   // An idle or collected connection has become unusable.
   void lost(TimePoint now, Connection& connection, CloseReason reason, Actions& actions);
   void closed(TimePoint now, Connection& connection, Actions& actions);
@@ -160,6 +163,10 @@ class Pool {
 
   // One pass over the waiters, in the order of arrival (pool_serve.cc).
   struct Pass {
+    // Claims up to `most` of what is being reset or checked for one who may have it.
+    uint32_t claim(Owner owner, uint32_t most);
+
+    absl::InlinedVector<std::pair<Owner, uint32_t>, 4> coming;  // not yet claimed
     size_t dials_left = 0;   // connecting, not yet counted for a waiter
     size_t closes_left = 0;  // closing, not yet counted for a waiter
     bool may_dial = true;    // false once one could not: a later one may not overtake
@@ -172,19 +179,36 @@ class Pool {
 
   // pool.cc
   void set_endpoints();
-  void move_to(TimePoint now, Connection& connection, State state);
-  void leave_state(Connection& connection);
-  void enter_state(Connection& connection);
+  // `task`: of State::resetting.
+  void move_to(TimePoint now, Connection& connection, State state, Task task = Task::inspect);
+  void leave_state(Connection& connection, bool stays_at_rest = false);
+  void enter_state(Connection& connection, bool was_at_rest = false);
   TimePoint due_at(const Connection& connection) const;
-  void close(TimePoint now, Connection& connection, CloseReason reason, Actions& actions);
+  TimePoint idle_until(const Connection& connection) const;
+  void close(TimePoint now, Connection& connection, CloseReason reason, Actions& actions,
+             std::string_view text = {});
   void forget(Connection& connection);
   void note_failure(TimePoint now, const Connection& connection, std::string_view error);
   bool used_up(const Connection& connection) const {
     return policy_.max_uses != 0 && connection.uses >= policy_.max_uses;
   }
   std::optional<CloseReason> unfit(TimePoint now, const Connection& connection) const;
-  void take_in(TimePoint now, Connection& connection, Actions& actions);
   void close_all(TimePoint now, State state, CloseReason reason, Actions& actions);
+
+  // pool_steps.cc
+  void take_in(TimePoint now, Connection& connection, Actions& actions);
+  void put_to_rest(TimePoint now, Connection& connection, Actions& actions);
+  void used(TimePoint now, Connection& connection);
+  void proven(TimePoint now, Connection& connection);
+  void plan_check(Connection& connection);
+  bool needs_check(TimePoint now, const Connection& connection) const {
+    return now >= connection.proven_until && !policy_.check.empty();
+  }
+  void perform(TimePoint now, Connection& connection, Task task, Actions& actions);
+  void check_all(TimePoint quiet_before, TimePoint now, uint32_t endpoint, Actions& actions);
+  static CloseReason overdue(const Connection& connection);
+  void note_coming(Pass& pass) const;
+  void end_steps(TimePoint now, CloseReason reason, Actions& actions);
 
   // pool_serve.cc
   void settle(TimePoint now, Actions& actions);
@@ -192,8 +216,11 @@ class Pool {
   size_t serve(TimePoint now, Actions& actions);
   Pass serve_all(TimePoint now, Actions& actions);
   void serve_one(TimePoint now, Waiter& waiter, Pass& pass, Actions& actions);
-  void collect_idle(TimePoint now, Waiter& waiter, const Entitled& earlier, Actions& actions);
-  void find_capacity(TimePoint now, Waiter& waiter, Pass& pass, Actions& actions);
+  // Returns for how many of those that he lacks others are being reset or checked.
+  uint32_t collect_idle(TimePoint now, Waiter& waiter, Pass& pass, Actions& actions);
+  void close_aged(TimePoint now, Waiter& waiter, Actions& actions);
+  void find_capacity(TimePoint now, const Waiter& waiter, uint32_t lacking, Pass& pass,
+                     Actions& actions);
   bool make_place(TimePoint now, const Waiter& waiter, Pass& pass, Actions& actions);
   void limit_idle(TimePoint now, Actions& actions);
   void refill(TimePoint now, size_t spare_dials, Actions& actions);
@@ -227,9 +254,9 @@ class Pool {
   void count_event(EventKind kind, uint64_t detail);
 
   // pool_forecast.cc
-  const Connection* idle_for(TimePoint now, Owner owner) const;
+  const Connection* idle_for(TimePoint now, Owner owner, const Entitled& earlier) const;
   Pass pass_over_waiters(TimePoint now) const;
-  Forecast forecast_capacity(TimePoint now) const;
+  Forecast forecast_capacity(TimePoint now, const Pass& pass) const;
 
   // pool_grant.cc
   bool never_to_be_had(uint32_t count) const {
@@ -241,6 +268,7 @@ class Pool {
   bool grant_at_once(TimePoint now, Session& session, const Ticket& ticket, Actions& actions);
   Waiter& enqueue(Session& session, const Ticket& ticket, uint32_t count);
   void serve_new(TimePoint now, Waiter& waiter, Actions& actions);
+  Connection* pick_idle(TimePoint now, Owner owner, const Entitled& earlier) const;
   Connection* best_idle(TimePoint now, Owner owner, const Entitled& earlier, Actions& actions);
   void collect(TimePoint now, Connection& connection, Waiter& waiter);
   // The caller moves the connection on.
@@ -263,6 +291,7 @@ class Pool {
   std::array<StateList, kStates> by_state_;
   IdleSet idle_;
   WaiterQueue waiters_;
+  Connection* fresh_ = nullptr;   // ready since this event: it comes before idle_order
   Waiter* collecting_ = nullptr;  // the batch that holds collected ones, if one does
   Deadline deadline_;             // the next try after a backoff
   size_t total_ = 0;              // every connection until it is closed

@@ -7,19 +7,21 @@ Forecast Pool::forecast(TimePoint now, const SessionInfo& info) const {
   const Owner owner = owner_for(info);
   const bool open = !ending_ && intake_ == Intake::open;
   if (open && waiters_.empty()) {
-    if (const Connection* best = idle_for(now, owner)) return {Step::grant, best->id, {}, {}};
+    const Connection* best = idle_for(now, owner, {});
+    if (best != nullptr && !needs_check(now, *best)) return {Step::grant, best->id, {}, {}};
   }
   if (auto refusal = refusal_at_once(now, 1)) return {Step::refuse, {}, {}, std::move(refusal)};
   if (!open) return {Step::wait, {}, Cause::kPaused, {}};
-  if (const Connection* best = idle_for(now, owner)) return {Step::grant, best->id, {}, {}};
-  return forecast_capacity(now);
+  Pass pass = pass_over_waiters(now);
+  const Connection* best = idle_for(now, owner, pass.earlier);
+  if (best != nullptr && !needs_check(now, *best)) return {Step::grant, best->id, {}, {}};
+  if (pass.claim(owner, 1) > 0) return {Step::join, {}, {}, {}};
+  if (best != nullptr) return {Step::check, best->id, {}, {}};
+  return forecast_capacity(now, pass);
 }
 
-// None that somebody who waits already may have.
-const Connection* Pool::idle_for(TimePoint now, Owner owner) const {
-  Entitled earlier;
-  for (const Waiter& waiter : waiters_) earlier.push_back(waiter.owner);
-  const Connection* best = idle_.best(owner, policy_.idle_order, earlier);
+const Connection* Pool::idle_for(TimePoint now, Owner owner, const Entitled& earlier) const {
+  const Connection* best = pick_idle(now, owner, earlier);
   return best != nullptr && now < best->expires_at ? best : nullptr;
 }
 
@@ -29,6 +31,7 @@ Pool::Pass Pool::pass_over_waiters(TimePoint now) const {
   Pass pass;
   pass.dials_left = count(State::connecting);
   pass.closes_left = count(State::closing);
+  note_coming(pass);
   for (const Waiter& waiter : waiters_) {
     const bool batch = waiter.count > 1;
     if (batch && pass.batch_waits) {
@@ -36,7 +39,9 @@ Pool::Pass Pool::pass_over_waiters(TimePoint now) const {
       continue;
     }
     if (batch) pass.batch_waits = true;
-    for (uint32_t lacking = waiter.missing(); lacking > 0 && pass.may_dial; --lacking) {
+    uint32_t lacking = waiter.missing();
+    lacking -= pass.claim(waiter.owner, lacking);
+    for (; lacking > 0 && pass.may_dial; --lacking) {
       if (pass.dials_left > 0) {
         --pass.dials_left;
       } else if (at_max() && pass.closes_left > 0 && can_dial(now)) {
@@ -50,8 +55,7 @@ Pool::Pass Pool::pass_over_waiters(TimePoint now) const {
   return pass;
 }
 
-Forecast Pool::forecast_capacity(TimePoint now) const {
-  const Pass pass = pass_over_waiters(now);
+Forecast Pool::forecast_capacity(TimePoint now, const Pass& pass) const {
   if (pass.dials_left > 0) return {Step::join, {}, {}, {}};
   if (!can_dial(now)) return {Step::wait, {}, Cause::kUpstreamDown, {}};
   if (at_max()) {

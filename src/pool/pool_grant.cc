@@ -46,7 +46,7 @@ bool Pool::grant_at_once(TimePoint now, Session& session, const Ticket& ticket, 
   if (!waiters_.empty() || ending_ || intake_ != Intake::open) return false;
   const Owner owner = owner_for(session.info);
   Connection* best = best_idle(now, owner, {}, actions);
-  if (best == nullptr) return false;
+  if (best == nullptr || needs_check(now, *best)) return false;
   move_to(now, *best, State::leased);
   actions.add(Grant{ticket, id_, {make_lease(now, session, owner, *best)}});
   if (policy_.min_idle > 0) settle(now, actions);
@@ -62,10 +62,25 @@ void Pool::serve_new(TimePoint now, Waiter& waiter, Actions& actions) {
   settle(now, actions);
 }
 
+// His own first, then nobody's, so that the ready reserve lasts; but first what needs no check.
+Connection* Pool::pick_idle(TimePoint now, Owner owner, const Entitled& earlier) const {
+  if (fresh_ != nullptr && fresh_->state == State::idle &&
+      IdleSet::may_have(owner, fresh_->owner, earlier)) {
+    return fresh_;
+  }
+  const IdleOrder order = policy_.idle_order;
+  if (!policy_.check.empty()) {
+    if (Connection* own = idle_.best_own(owner, order, earlier, now)) return own;
+    if (Connection* nobodys = idle_.best_nobodys(owner, order, earlier, now)) return nobodys;
+  }
+  Connection* own = idle_.best_own(owner, order, earlier);
+  return own != nullptr ? own : idle_.best_nobodys(owner, order, earlier);
+}
+
 // On the way it closes what is too old, should the timer be late.
 Connection* Pool::best_idle(TimePoint now, Owner owner, const Entitled& earlier, Actions& actions) {
   while (true) {
-    Connection* best = idle_.best(owner, policy_.idle_order, earlier);
+    Connection* best = pick_idle(now, owner, earlier);
     if (best == nullptr || now < best->expires_at) return best;
     close(now, *best, CloseReason::age, actions);
   }

@@ -7,7 +7,8 @@
 namespace berth::pool {
 
 bool Pool::reconfigure(TimePoint now, PoolPolicy policy, Actions& actions) {
-  const bool elsewhere = policy.endpoints != policy_.endpoints || policy.share != policy_.share;
+  const bool elsewhere = policy.endpoints != policy_.endpoints || policy.share != policy_.share ||
+                         policy.login != policy_.login || policy.relogin != policy_.relogin;
   policy_ = std::move(policy);
   note(now, EventKind::reload);
   if (collecting_ != nullptr) put_back(now, *collecting_);
@@ -15,6 +16,7 @@ bool Pool::reconfigure(TimePoint now, PoolPolicy policy, Actions& actions) {
     ++epoch_;
     close_all(now, State::connecting, CloseReason::renewed, actions);
     close_all(now, State::idle, CloseReason::renewed, actions);
+    end_steps(now, CloseReason::renewed, actions);
     set_endpoints();
     for (Waiter& waiter : waiters_) waiter.owner = owner_for(waiter.session->info);
   }
@@ -39,7 +41,10 @@ void Pool::file_anew() {
   std::vector<Connection*> idle;
   for (Connection& connection : list(State::idle)) idle.push_back(&connection);
   for (Connection* connection : idle) leave_state(*connection);
-  for (Connection* connection : idle) enter_state(*connection);
+  for (Connection* connection : idle) {
+    plan_check(*connection);
+    enter_state(*connection);
+  }
   for (const State state : {State::connecting, State::resetting}) {
     for (Connection& c : list(state)) shared_.deadlines.set(c.deadline, due_at(c));
   }
@@ -88,6 +93,7 @@ void Pool::end(TimePoint now, CloseReason reason, Code code, Actions& actions) {
   refuse_all(now, code, actions);
   close_all(now, State::connecting, reason, actions);
   close_all(now, State::idle, reason, actions);
+  end_steps(now, reason, actions);
   settle(now, actions);
 }
 

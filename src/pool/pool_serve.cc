@@ -26,8 +26,9 @@ Pool::Pass Pool::serve_all(TimePoint now, Actions& actions) {
   pass.dials_left = count(State::connecting);
   pass.closes_left = count(State::closing);
   if (intake_ != Intake::open) return pass;
+  if (!waiters_.empty() && count(State::resetting) > 0) note_coming(pass);
   for (Waiter* waiter = waiters_.front(); waiter != nullptr;) {
-    const bool dials_suffice = count(State::connecting) >= missing_;
+    const bool dials_suffice = pass.coming.empty() && count(State::connecting) >= missing_;
     if (list(State::idle).empty() && (dials_suffice || !pass.may_dial)) {
       if (dials_suffice) pass.dials_left = count(State::connecting) - missing_;
       break;
@@ -50,19 +51,37 @@ void Pool::serve_one(TimePoint now, Waiter& waiter, Pass& pass, Actions& actions
     pass.earlier.push_back(waiter.owner);
     return;
   }
-  collect_idle(now, waiter, pass.earlier, actions);
+  const uint32_t coming = collect_idle(now, waiter, pass, actions);
   if (waiter.missing() == 0) {
     grant(now, waiter, actions);
     return;
   }
   if (batch) pass.batch_waits = true;
   if (!waiter.collected.empty()) set_collecting(&waiter);
-  find_capacity(now, waiter, pass, actions);
+  if (waiter.ticket.patient) find_capacity(now, waiter, waiter.missing() - coming, pass, actions);
 }
 
-void Pool::collect_idle(TimePoint now, Waiter& waiter, const Entitled& earlier, Actions& actions) {
+uint32_t Pool::collect_idle(TimePoint now, Waiter& waiter, Pass& pass, Actions& actions) {
+  const bool patient = waiter.ticket.patient;
   // Too few for one who does not wait: they stay where they are.
-  if (!waiter.ticket.patient && idle_.available(waiter.owner, earlier) < waiter.missing()) return;
+  if (!patient && idle_.available(waiter.owner, pass.earlier) < waiter.missing()) return 0;
+  close_aged(now, waiter, actions);
+  uint32_t coming = 0;
+  while (waiter.missing() > coming) {
+    Connection* best = best_idle(now, waiter.owner, pass.earlier, actions);
+    if (best != nullptr && !needs_check(now, *best)) {
+      collect(now, *best, waiter);
+      continue;
+    }
+    if (patient) coming += pass.claim(waiter.owner, waiter.missing() - coming);
+    if (best == nullptr || waiter.missing() == coming) break;
+    perform(now, *best, Task::check, actions);
+    ++coming;
+  }
+  return coming;
+}
+
+void Pool::close_aged(TimePoint now, Waiter& waiter, Actions& actions) {
   for (Connection* c = waiter.collected.front(); c != nullptr;) {
     Connection* const next = decltype(waiter.collected)::next(*c);
     if (now >= c->expires_at) {
@@ -71,17 +90,12 @@ void Pool::collect_idle(TimePoint now, Waiter& waiter, const Entitled& earlier, 
     }
     c = next;
   }
-  while (waiter.missing() > 0) {
-    Connection* best = best_idle(now, waiter.owner, earlier, actions);
-    if (best == nullptr) return;
-    collect(now, *best, waiter);
-  }
 }
 
 // Counts dials and closes under way for this waiter, then starts what is lacking (D, E, F).
-void Pool::find_capacity(TimePoint now, Waiter& waiter, Pass& pass, Actions& actions) {
-  if (!waiter.ticket.patient) return;
-  for (uint32_t lacking = waiter.missing(); lacking > 0; --lacking) {
+void Pool::find_capacity(TimePoint now, const Waiter& waiter, uint32_t lacking, Pass& pass,
+                         Actions& actions) {
+  for (; lacking > 0; --lacking) {
     if (pass.dials_left > 0) {
       --pass.dials_left;
       continue;

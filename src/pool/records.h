@@ -32,14 +32,15 @@ enum class Condition : uint8_t {
 constexpr bool may_move(State from, State to) {
   switch (from) {
     case State::connecting: return to == State::idle || to == State::closing;
-    case State::idle: return to == State::leased || to == State::closing;
+    case State::idle: return to == State::leased || to == State::resetting || to == State::closing;
     case State::leased:
       return to == State::resetting || to == State::closing || to == State::parked ||
              to == State::idle;  // clean, or collected and never handed out
     case State::parked:
       return to == State::leased || to == State::resetting || to == State::closing ||
              to == State::idle;
-    case State::resetting: return to == State::idle || to == State::closing;
+    case State::resetting:
+      return to == State::resetting || to == State::idle || to == State::closing;
     case State::closing: return false;
   }
   return false;
@@ -66,9 +67,10 @@ struct Connection {
   ConnectionId id;
   PoolId pool;
   State state = State::connecting;
+  Task task = Task::inspect;                     // meaningful in resetting
   CloseReason close_reason = CloseReason::dead;  // meaningful in closing
-  bool kept = false;      // idle: one of the pool's min_idle, so never evicted
-  bool marked = false;    // idle: so it was at the last tick of expire
+  bool kept = false;      // at rest: one of the pool's min_idle, so never evicted
+  bool marked = false;    // not held since the last tick of expire
   uint32_t endpoint = 0;  // index into the policy's endpoints
   uint64_t epoch = 0;     // the pool's when it was dialled; an older one was renewed
   uint64_t uses = 0;      // times granted
@@ -77,12 +79,20 @@ struct Connection {
   LeaseId lease;                  // leased: whose; not valid while collected for a batch
   TimePoint since{};              // in this state
   TimePoint idle_since{};         // the last time it was handed in; a collected one keeps it
+  TimePoint quiet_since{};        // the last time that it was used, or that the server answered
+  TimePoint proven_until{};       // until then it is granted without a check
+  TimePoint check_at = kNever;    // idle: when it is checked for nobody
   TimePoint expires_at = kNever;  // its own max_lifetime
   Deadline deadline;
 
   ListLink<Connection> state_link;  // the pool's list of its state
   ListLink<Connection> owner_link;  // idle: its owner's idle ones; collected: the waiter's
-  ListLink<Connection> age_link;  // idle and not kept: all that may be evicted, idle longest first
+  ListLink<Connection> age_link;    // at rest and not kept: what may be evicted, idle longest first
+
+  // Idle, or being checked.
+  bool at_rest() const {
+    return state == State::idle || (state == State::resetting && task == Task::check);
+  }
 };
 
 struct Session;

@@ -56,7 +56,8 @@ void Player::renew() {
   size_t out = 0;
   for (const auto& [id, c] : model_.connections) {
     ready += c.pool == index && c.stage == Stage::open;
-    out += c.pool == index && (c.stage == Stage::leased || c.stage == Stage::unsent);
+    out += c.pool == index && c.stage != Stage::open && c.stage != Stage::dialing &&
+           c.stage != Stage::closing;
   }
   model_.trace.add(model_.now, "renew pool %llu", index);
   event([&](Actions& actions) {
@@ -75,8 +76,9 @@ void Player::reload() {
   // What all pools keep together stays within the budget.
   policy.min_idle = std::min(policy.min_idle, pool.most_kept);
   policy.endpoints[0].port = static_cast<uint16_t>(6379 + model_.random.below(2));
-  const bool elsewhere =
-      policy.endpoints != pool.policy.endpoints || policy.share != pool.policy.share;
+  const bool elsewhere = policy.endpoints != pool.policy.endpoints ||
+                         policy.share != pool.policy.share || policy.login != pool.policy.login ||
+                         policy.relogin != pool.policy.relogin;
   if (elsewhere) {
     ++pool.epoch;
     pool.failures = 0;

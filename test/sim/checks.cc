@@ -1,6 +1,7 @@
 #include "sim/checks.h"
 
 #include <algorithm>
+#include <vector>
 
 namespace berth::sim {
 
@@ -19,7 +20,9 @@ State state_of(Stage stage) {
     case Stage::dialing: return State::connecting;
     case Stage::open: return State::idle;
     case Stage::leased: return State::leased;
-    case Stage::unsent: return State::resetting;
+    case Stage::unsent:
+    case Stage::resetting:
+    case Stage::checking: return State::resetting;
     case Stage::closing: return State::closing;
     case Stage::returned: break;
   }
@@ -28,6 +31,45 @@ State state_of(Stage stage) {
 
 bool collected(const Connection& c) {
   return c.state == State::leased && !c.lease.valid();
+}
+
+// What a waiter lacks, and nothing is being reset or checked for.
+struct Lack {
+  const Waiter* waiter;
+  size_t uncovered;
+  pool::Entitled earlier;  // owners of batches before him that may not collect yet
+};
+
+// Of those whose turn it is: later batches wait for the oldest, and leave it what is theirs.
+std::vector<Lack> lacks(const Model& model, const Pool& pool) {
+  const PoolModel& pool_model = model.pools[model.pool_index(pool.id())];
+  const auto most = static_cast<size_t>(pool.policy().max_connections);
+  const bool beyond = most != 0 && pool.total() - pool.count(State::closing) > most;
+  std::vector<pool::Owner> coming;
+  for (const Connection& c : pool.list(State::resetting)) {
+    const uint64_t uses = pool.policy().max_uses;
+    const bool used_up = uses != 0 && c.uses >= uses;
+    const bool fit = !beyond && !used_up && c.epoch == pool_model.epoch;
+    if (c.task != pool::Task::inspect && fit) coming.push_back(c.owner);
+  }
+  std::vector<Lack> found;
+  pool::Entitled earlier;
+  bool batch_waits = false;
+  for (const Waiter& waiter : pool.waiters()) {
+    if (waiter.count > 1 && batch_waits) {
+      earlier.push_back(waiter.owner);
+      continue;
+    }
+    batch_waits |= waiter.count > 1;
+    size_t lacking = waiter.missing();
+    std::erase_if(coming, [&](pool::Owner whose) {
+      const bool his = lacking > 0 && pool::IdleSet::may_have(waiter.owner, whose, earlier);
+      lacking -= his;
+      return his;
+    });
+    found.push_back({&waiter, lacking, earlier});
+  }
+  return found;
 }
 
 const Waiter* oldest_batch(const Pool& pool) {
@@ -83,21 +125,23 @@ void Checks::containers(const PoolModel& model, const Pool& pool, Sum& sum) {
   size_t total = 0;
   size_t nobodys = 0;
   size_t kept = 0;
+  size_t kept_aside = 0;  // while they are checked
+  size_t at_rest = 0;
   size_t in_batches = 0;
   for (const State state : kAllStates) {
     for (const Connection& c : pool.list(state)) {
       expect(c.state == state, "a connection stands in the list of its state", c.id.value());
+      expect(!c.kept || (c.at_rest() && c.owner.nobody()),
+             "only nobody's connections are kept, and only at rest", c.id.value());
+      at_rest += c.at_rest();
+      kept += c.kept;
+      kept_aside += c.kept && state != State::idle;
       place_of(c, pool);
       deadline_of(c, pool);
       ++total;
       in_batches += collected(c);
-      if (state != State::idle) {
-        expect(!c.kept, "only an idle connection is kept", c.id.value());
-        continue;
-      }
+      if (state != State::idle) continue;
       nobodys += c.owner.nobody();
-      kept += c.kept;
-      expect(!c.kept || c.owner.nobody(), "only nobody's connections are kept", c.id.value());
       const Connection* next = Pool::StateList::next(c);
       expect(next == nullptr || c.idle_since <= next->idle_since, "idle ones stand by age",
              c.id.value());
@@ -108,9 +152,10 @@ void Checks::containers(const PoolModel& model, const Pool& pool, Sum& sum) {
   expect(in_batches == collected_here, "a leased connection has a lease or a batch");
   expect(total == pool.total() && total == model.connections, "a pool counts its connections");
   expect(kept == pool.kept(), "a pool counts those it keeps");
-  expect(kept == std::min(nobodys, static_cast<size_t>(pool.policy().min_idle)),
+  const auto min_idle = static_cast<size_t>(pool.policy().min_idle);
+  expect(kept == std::max(kept_aside, std::min(nobodys + kept_aside, min_idle)),
          "min_idle of nobody's are kept");
-  sum.idle += pool.count(State::idle);
+  sum.at_rest += at_rest;
   sum.closing += pool.count(State::closing);
   sum.kept += kept;
   sum.connections += total;
@@ -131,7 +176,7 @@ void Checks::place_of(const Connection& c, const Pool& pool) {
   expect(!known || c.idle_since == m.idle_since, "idle since it was handed in", id);
   expect(!known || c.uses == m.uses, "uses are counted", id);
   m.was_idle = c.state == State::idle;
-  m.was_kept = c.kept;
+  m.was_kept = c.kept && c.state == State::idle;
 }
 
 // A timer that is missing would never be missed otherwise.
@@ -140,10 +185,19 @@ void Checks::deadline_of(const Connection& c, const Pool& pool) const {
   const ConnectionModel& m = model_.connections.find(c.id)->second;
   TimePoint due = kNever;
   if (c.state == State::connecting) due = m.since + policy.dial_timeout;
-  if (c.state == State::resetting) due = m.since + policy.reset_timeout;
+  if (c.state == State::resetting) {
+    const bool checks = m.stage == Stage::checking;
+    due = m.since + (checks ? policy.check_timeout : policy.reset_timeout);
+  }
   if (c.state == State::idle) {
     const bool stays = c.kept || policy.idle_timeout == 0s;
     due = std::min(c.expires_at, stays ? kNever : m.idle_since + policy.idle_timeout);
+    due = std::min(due, c.check_at);
+    const Duration interval = policy.check.empty() ? 0s : policy.check_interval;
+    expect(interval == 0s ? c.check_at == kNever
+                          : c.check_at >= m.quiet_since + interval * 8 / 10 - 1us &&
+                                c.check_at <= m.quiet_since + interval * 12 / 10 + 1us,
+           "what is idle is checked every check_interval", c.id.value());
   }
   expect(c.deadline.when == due, "each state has its deadline", c.id.value());
   if (c.lease.valid()) lease_of(c, m);
@@ -212,28 +266,31 @@ void Checks::queue(size_t index, const Pool& pool) const {
 }
 
 void Checks::eviction_order(const Sum& sum) const {
+  size_t in_order = 0;
   size_t evictable = 0;
   const Connection* last = nullptr;
-  for (const Connection& c : depot_.shared().evictable) {
-    expect(c.state == State::idle && !c.kept, "what is idle and not kept may be evicted",
-           c.id.value());
+  for (const Connection& c : depot_.shared().evictable.order()) {
+    expect(c.at_rest() && !c.kept, "what is at rest and not kept may be evicted", c.id.value());
     expect(last == nullptr || last->idle_since <= c.idle_since, "eviction goes by age",
            c.id.value());
     last = &c;
-    ++evictable;
+    ++in_order;
+    evictable += c.state == State::idle;
   }
-  expect(evictable == sum.idle - sum.kept, "all that is idle and not kept may be evicted");
+  expect(evictable == depot_.shared().evictable.size(), "what is being checked is not evicted");
+  expect(in_order == sum.at_rest - sum.kept, "all that is at rest and not kept may be evicted");
 }
 
 void Checks::budget(const Sum& sum) const {
   const pool::Shared& shared = depot_.shared();
   expect(sum.connections == model_.connections.size(), "no connection is forgotten");
   expect(shared.connections.size() == sum.connections, "no connection's record is left over");
-  expect(shared.idle == sum.idle, "the depot counts idle connections");
+  expect(shared.idle == sum.at_rest, "the depot counts connections at rest");
   expect(shared.closing == sum.closing, "the depot counts closing connections");
   if (model_.total_max_idle != pool::kUnlimited) {
     const auto most = static_cast<size_t>(std::max(0, model_.total_max_idle));
-    expect(sum.idle <= std::max(most, sum.kept), "total_max_idle holds");
+    const bool only_checked = depot_.shared().evictable.empty();
+    expect(sum.at_rest <= std::max(most, sum.kept) || only_checked, "total_max_idle holds");
   }
   expect(shared.budget.used() == sum.connections + model_.others_fds,
          "the budget counts every descriptor", shared.budget.used());
@@ -265,20 +322,15 @@ void Checks::limits(const PoolModel& model, const Pool& pool) const {
 
 // --- who gets what ---
 
-bool Checks::may_have(const Waiter& waiter, const Connection& c) const {
-  return c.owner.nobody() || c.owner == waiter.owner;
-}
-
-// For each idle connection the first who may have it must be a batch that may not collect yet.
+// But for a check or a reset that will do.
 void Checks::nobody_waits_beside_his_own(const PoolModel&, const Pool& pool) const {
   if (pool.waiting() == 0) return;
-  const Waiter* const batch = oldest_batch(pool);
-  for (const Connection& c : pool.list(State::idle)) {
-    for (const Waiter& waiter : pool.waiters()) {
-      if (!may_have(waiter, c)) continue;
-      expect(waiter.count > 1 && &waiter != batch, "nobody waits beside what he may have",
-             waiter.ticket.request_id);
-      break;
+  for (const Lack& lack : lacks(model_, pool)) {
+    for (const Connection& c : pool.list(State::idle)) {
+      const bool his = pool::IdleSet::may_have(lack.waiter->owner, c.owner, lack.earlier);
+      const bool ready = !model_.needs_check(model_.connections.at(c.id));
+      expect(!his || (lack.uncovered == 0 && !ready), "nobody waits beside what he may have",
+             lack.waiter->ticket.request_id);
     }
   }
 }
@@ -289,10 +341,10 @@ void Checks::somebody_looks_for_capacity(const PoolModel& model, const Pool& poo
   if (pool.waiting() == 0 || model.intake != pool::Intake::open) return;
   size_t lacking = 0;
   size_t before_batch = 0;
-  for (const Waiter& waiter : pool.waiters()) {
-    lacking += waiter.missing();
-    if (waiter.count > 1) break;
-    before_batch += waiter.missing();
+  for (const Lack& lack : lacks(model_, pool)) {
+    lacking += lack.uncovered;
+    if (lack.waiter->count > 1) break;
+    before_batch += lack.uncovered;
   }
   const size_t dials = pool.count(State::connecting);
   if (lacking <= dials || (dials > 0 && model.failures > 0)) return;
@@ -337,12 +389,9 @@ void Checks::slots() const {
   }
 }
 
-size_t Checks::spare_dials(const Pool& pool) {
+size_t Checks::spare_dials(const Model& model, const Pool& pool) {
   size_t lacking = 0;
-  const Waiter* const batch = oldest_batch(pool);
-  for (const Waiter& waiter : pool.waiters()) {
-    if (waiter.count == 1 || &waiter == batch) lacking += waiter.missing();
-  }
+  for (const Lack& lack : lacks(model, pool)) lacking += lack.uncovered;
   const size_t dials = pool.count(State::connecting);
   if (pool.intake() != pool::Intake::open) return dials;
   return dials - std::min(dials, lacking);
@@ -354,7 +403,7 @@ void Checks::min_idle_refilled(const PoolModel& model, const Pool& pool) const {
   if (model_.stopping || model.removed || model.failures > 0 || !shared.slots.empty()) return;
   if (model.intake == pool::Intake::disabled) return;
   if (shared.budget.free() == 0 || (most != 0 && pool.total() >= most)) return;
-  expect(pool.kept() + spare_dials(pool) >= static_cast<size_t>(model.policy.min_idle),
+  expect(pool.kept() + spare_dials(model_, pool) >= static_cast<size_t>(model.policy.min_idle),
          "min_idle is refilled while a slot is free");
 }
 
@@ -401,7 +450,7 @@ void Checks::after_quiet() const {
     const Pool& pool = depot_.pool(model.id);
     const auto most = static_cast<size_t>(model.policy.max_connections);
     if (depot_.budget().free() == 0 || (most != 0 && pool.total() >= most)) continue;
-    expect(pool.kept() + spare_dials(pool) >= static_cast<size_t>(model.policy.min_idle),
+    expect(pool.kept() + spare_dials(model_, pool) >= static_cast<size_t>(model.policy.min_idle),
            "min_idle is restored", i);
   }
 }

@@ -26,11 +26,11 @@ class Checks {
   void after_shutdown() const;
 
   // Dials that nobody waits for; a batch that may not collect yet waits for none.
-  static size_t spare_dials(const pool::Pool& pool);
+  static size_t spare_dials(const Model& model, const pool::Pool& pool);
 
  private:
   struct Sum {
-    size_t idle = 0;
+    size_t at_rest = 0;
     size_t closing = 0;
     size_t kept = 0;
     size_t connections = 0;
@@ -53,7 +53,6 @@ class Checks {
   void lease_limits(const ConnectionModel& model) const;
   void forget_removed();
   void min_idle_refilled(const PoolModel& model, const pool::Pool& pool) const;
-  bool may_have(const pool::Waiter& waiter, const pool::Connection& connection) const;
 
   Model& model_;
   const pool::Depot& depot_;

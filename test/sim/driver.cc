@@ -102,6 +102,7 @@ void Driver::deliver(const Pending& pending) {
       if (c != nullptr && c->stage == Stage::dialing) {
         c->stage = Stage::open;
         c->since = c->up_at = c->idle_since = model_.now;
+        model_.used(*c, true);
         c->lifetime = model_.pools[c->pool].policy.max_lifetime;
         model_.pools[c->pool].failures = 0;
         model_.pools[c->pool].failed_rounds = 0;
@@ -126,11 +127,15 @@ void Driver::deliver(const Pending& pending) {
     case Kind::inspected_dirty:
       model_.trace.add(model_.now, "inspected %llu, clean %llu", id.value(), clean);
       if (c != nullptr && c->stage == Stage::unsent) {
-        c->stage = clean ? Stage::open : Stage::returned;
+        const bool reset = !model_.pools[c->pool].policy.reset.empty();
+        c->stage = !clean ? Stage::returned : reset ? Stage::resetting : Stage::open;
         c->since = c->idle_since = model_.now;
+        model_.used(*c, false);
       }
       event([&](pool::Actions& actions) { depot_.inspected(model_.now, id, clean, actions); });
       break;
+    case Kind::performed:
+    case Kind::step_failed: return deliver_steps(c, id, pending.kind == Kind::performed);
     case Kind::closed:
       model_.trace.add(model_.now, "closed %llu", id.value());
       --model_.pools[c->pool].connections;
@@ -138,6 +143,23 @@ void Driver::deliver(const Pending& pending) {
       event([&](pool::Actions& actions) { depot_.closed(model_.now, id, actions); });
       break;
   }
+}
+
+void Driver::deliver_steps(ConnectionModel* c, ConnectionId id, bool good) {
+  model_.trace.add(model_.now, "went through the steps of %llu, well %llu", id.value(), good);
+  const bool checks = c != nullptr && c->stage == Stage::checking;
+  if (checks || (c != nullptr && c->stage == Stage::resetting)) {
+    if (!checks) c->idle_since = model_.now;
+    c->stage = good ? Stage::open : Stage::returned;
+    c->since = model_.now;
+    if (good) model_.used(*c, true);
+  }
+  const auto fault = good     ? std::nullopt
+                     : checks ? std::optional(CloseReason::check_failed)
+                              : std::optional(CloseReason::reset_failed);
+  event([&](pool::Actions& actions) {
+    depot_.performed(model_.now, id, fault, "no answer", actions);
+  });
 }
 
 // --- actions ---
@@ -170,6 +192,26 @@ void Driver::on(uint64_t decided, const Dial& dial) {
       if (model_.chance(20)) answer_in(3s, 0, Kind::dialed, c.id);
       break;
   }
+}
+
+void Driver::on(uint64_t decided, const pool::Perform& perform) {
+  ConnectionModel& c = connection(perform.connection);
+  const PoolModel& pool = model_.pools[c.pool];
+  const uint64_t id = c.id.value();
+  const bool checks = perform.task == pool::Task::check;
+  model_.trace.add(model_.now, checks ? "  -> check %llu" : "  -> reset %llu", id);
+  if (checks) {
+    expect(c.stage == Stage::open, "what is checked is at rest", id);
+    expect(!pool.policy.check.empty() || decided < pool.reload_event, "a pool checks if it may",
+           c.pool);
+    c.stage = Stage::checking;
+  } else {
+    expect(c.stage == Stage::resetting, "what came back clean is reset", id);
+  }
+  c.since = model_.now;
+  if (!model_.calm && model_.chance(5)) return;  // the server hangs
+  const bool good = !c.dead && (model_.calm || model_.chance(90));
+  answer_in(30ms, 20, good ? Kind::performed : Kind::step_failed, c.id);
 }
 
 void Driver::on(uint64_t decided, const Refuse& refuse) {

@@ -54,7 +54,15 @@ class Driver {
     uint64_t event;
     pool::Action action;
   };
-  enum class Kind { dialed, dial_failed, inspected_clean, inspected_dirty, closed };
+  enum class Kind {
+    dialed,
+    dial_failed,
+    inspected_clean,
+    inspected_dirty,
+    performed,
+    step_failed,
+    closed,
+  };
   struct Pending {
     Kind kind;
     ConnectionId connection;
@@ -71,12 +79,15 @@ class Driver {
   void judge_warning(const pool::Event& warning);
 
   void on(uint64_t decided, const pool::Dial& dial);
+  void on(uint64_t decided, const pool::Perform& perform);
   void on(uint64_t decided, const pool::Grant& grant);
   void on(uint64_t decided, const pool::Refuse& refuse);
   void on(uint64_t decided, const pool::Close& close);
   void on(uint64_t decided, const pool::Revoke& revoke);
 
   void judge_grant(uint64_t decided, const pool::Grant& grant, const Ask& ask);
+  void judge_proof(const ConnectionModel& connection, const Ask& ask) const;
+  bool some_own_needs_check(const Ask& ask) const;
   void judge_overtaking(uint64_t decided, const ConnectionModel& connection, const Ask& ask);
   void hand_over(InHand hand);
   bool is_live(const InHand& hand) const;
@@ -92,6 +103,7 @@ class Driver {
 
   void answer_in(Duration most, unsigned percent_at_once, Kind kind, ConnectionId id);
   void deliver(const Pending& pending);
+  void deliver_steps(ConnectionModel* connection, ConnectionId id, bool good);
   void note_failure(PoolModel& pool, const ConnectionModel& connection);
   ConnectionModel& connection(ConnectionId id);
 

@@ -52,7 +52,7 @@ Foretold::Foretold(Model& model, const pool::Depot& depot, const Ask& ask)
       depot_(depot),
       ask_(ask),
       overdue_(is_anything_overdue(depot, model.now)),
-      may_join_(pool().intake() == Intake::open && Checks::spare_dials(pool()) > 0) {
+      may_join_(pool().intake() == Intake::open && Checks::spare_dials(model, pool()) > 0) {
   const auto before = not_recounted(depot);
   foretold_ = forecast();
   const pool::Forecast again = forecast();
@@ -76,8 +76,10 @@ void Foretold::judge(ActionSpan actions) const {
   switch (foretold_.step) {
     case Step::refuse: return judge_refusal(actions);
     case Step::grant: return judge_grant(actions);
+    case Step::check: return judge_check(actions);
     case Step::join:
-      expect(may_join_, "only a dial that nobody needs is foretold", ask_.pool);
+      expect(may_join_ || pool().count(pool::State::resetting) > 0,
+             "only a dial, check or reset that nobody needs is foretold", ask_.pool);
       return judge_refill(actions);
     case Step::dial: return judge_dial(actions);
     case Step::replace:
@@ -104,6 +106,13 @@ void Foretold::judge_grant(ActionSpan actions) const {
   expect(grant->leases[0].connection == foretold_.connection,
          "the very connection is granted that was foretold", foretold_.connection.value());
   judge_refill(actions.subspan(1));
+}
+
+void Foretold::judge_check(ActionSpan actions) const {
+  const auto* perform = only<pool::Perform>(actions);
+  expect(perform != nullptr && perform->task == pool::Task::check &&
+             perform->connection == foretold_.connection,
+         "the very connection is checked that was foretold", foretold_.connection.value());
 }
 
 void Foretold::judge_dial(ActionSpan actions) const {

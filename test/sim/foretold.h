@@ -21,6 +21,7 @@ class Foretold {
   pool::Forecast forecast() const;
   void judge_refusal(std::span<const pool::Action> actions) const;
   void judge_grant(std::span<const pool::Action> actions) const;
+  void judge_check(std::span<const pool::Action> actions) const;
   void judge_dial(std::span<const pool::Action> actions) const;
   void judge_close(std::span<const pool::Action> actions) const;
   void judge_cause() const;

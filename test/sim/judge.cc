@@ -36,11 +36,15 @@ void Driver::judge_dial_needed(size_t index) const {
   const pool::Pool& pool = depot_.pool(model_.pools[index].id);
   const auto min_idle = static_cast<size_t>(pool.policy().min_idle);
   bool anybody = min_idle > 0;
+  size_t late = 0;  // to be refused in this very event, after the dial
   for (const auto& [key, ask] : model_.asks) {
-    anybody = anybody || (ask.pool == index && ask.patient && !ask.in_hand);
+    if (ask.pool != index || !ask.patient || ask.in_hand) continue;
+    anybody = true;
+    if (ask.until <= model_.now) late += ask.count;
   }
   expect(anybody, "nothing is dialled for who has no time", index);
-  expect(pool.count(State::connecting) <= pool.missing() + min_idle - pool.kept(),
+  expect(pool.count(State::connecting) + pool.kept() <=
+             pool.missing() + late + std::max(min_idle, pool.kept()),
          "nothing is dialled that nobody needs", index);
 }
 
@@ -73,7 +77,15 @@ void Driver::judge_close(uint64_t decided, const ConnectionModel& c, const Close
     expect(late || model_.stopping, "unsent bytes are waited for until reset_timeout", id);
     return;
   }
-  if (c.stage != Stage::open && c.stage != Stage::unsent) return;
+  if (c.stage == Stage::resetting && why == CloseReason::reset_failed) {
+    expect(model_.now >= c.since + policy.reset_timeout, "a reset has reset_timeout", id);
+    return;
+  }
+  if (c.stage == Stage::checking && why == CloseReason::check_failed) {
+    expect(model_.now >= c.since + policy.check_timeout, "a check has check_timeout", id);
+    return;
+  }
+  if (c.stage == Stage::dialing || c.stage == Stage::returned) return;
   const bool asked = decided == pool.evict_event;
   if (decided == model_.event && c.was_idle && !asked) judge_idlest(c, why);
   switch (why) {
@@ -174,15 +186,22 @@ bool Driver::still_idle(const ConnectionModel& c) const {
   return c.was_idle && c.stage == Stage::open && own != nullptr && own->state == State::idle;
 }
 
+bool Driver::some_own_needs_check(const Ask& ask) const {
+  return std::any_of(model_.connections.begin(), model_.connections.end(), [&](const auto& each) {
+    const ConnectionModel& c = each.second;
+    return c.pool == ask.pool && c.owner == ask.owner && still_idle(c) && model_.needs_check(c);
+  });
+}
+
 // C: his own before nobody's, in the order of idle_order.
 void Driver::judge_choice(const ConnectionModel& c, const Ask& ask) const {
   if (!c.was_idle) return;
   const bool lifo = model_.pools[ask.pool].policy.idle_order == pool::IdleOrder::lifo;
   for (const auto& [id, other] : model_.connections) {
     if (other.pool != ask.pool || !still_idle(other)) continue;
-    expect(!c.owner.nobody() || other.owner.nobody() || other.owner != ask.owner,
-           "his own come before nobody's", id.value());
-    if (other.owner != c.owner) continue;
+    expect(!c.owner.nobody() || other.owner != ask.owner || some_own_needs_check(ask),
+           "his own come before nobody's, if they need no check", id.value());
+    if (other.owner != c.owner || model_.needs_check(other)) continue;
     expect(lifo ? other.idle_since <= c.idle_since : other.idle_since >= c.idle_since,
            "idle_order holds", id.value());
   }
@@ -217,9 +236,19 @@ void Driver::judge_grant(uint64_t decided, const Grant& grant, const Ask& ask) {
     expect(g.lease.value() < uint64_t{1} << 61, "a lease id leaves three bits free");
     expect(model_.leases_ever.insert(g.lease.value()).second, "a lease id is never given twice",
            g.lease.value());
+    judge_proof(c, ask);
     judge_overtaking(decided, c, ask);
     if (decided == model_.event) judge_choice(c, ask);
   }
+}
+
+// A batch has each checked when it collects it.
+void Driver::judge_proof(const ConnectionModel& c, const Ask& ask) const {
+  if (model_.pools[ask.pool].policy.check.empty()) return;
+  const bool collected = ask.count > 1 && c.quiet_since + c.check_after > ask.asked_at;
+  const bool passed = ask.count > 1 && c.answered && c.quiet_since >= ask.asked_at;
+  expect(!model_.needs_check(c) || collected || passed,
+         "nothing is granted without the check that it needs", c.id.value());
 }
 
 void Driver::judge_overtaking(uint64_t decided, const ConnectionModel& c, const Ask& ask) {

@@ -72,8 +72,8 @@ struct SessionModel {
 };
 
 // open: ready, or collected for a batch. returned: to be closed in the same event. unsent: given
-// back with bytes to send.
-enum class Stage { dialing, open, leased, returned, unsent, closing };
+// back with bytes to send. resetting, checking: goes through these steps.
+enum class Stage { dialing, open, leased, returned, unsent, resetting, checking, closing };
 
 struct ConnectionModel {
   ConnectionId id;
@@ -95,6 +95,9 @@ struct ConnectionModel {
   Duration lifetime{};  // max_lifetime when it was dialled
   TimePoint since{};    // in this stage
   TimePoint idle_since{};
+  TimePoint quiet_since{};  // the last time it was used, or that its server answered
+  Duration check_after{};   // the policy's then
+  bool answered = false;    // at quiet_since its server answered
   // As the depot had it after the last event.
   bool was_idle = false;
   bool was_kept = false;
@@ -191,6 +194,16 @@ struct Model {
     const std::vector<uint32_t>& uids = policy.allow_uids;
     if (std::find(uids.begin(), uids.end(), info.uid) == uids.end()) return false;
     return !info.foreign_netns || policy.sandbox == pool::Sandbox::pinned;
+  }
+  // Its server has answered, or its holder has given it back.
+  void used(ConnectionModel& c, bool answered) const {
+    c.quiet_since = now;
+    c.check_after = pools[c.pool].policy.check_after;
+    c.answered = answered;
+  }
+  bool needs_check(const ConnectionModel& c) const {
+    if (pools[c.pool].policy.check.empty()) return false;
+    return now >= c.quiet_since + c.check_after && !(c.answered && now == c.quiet_since);
   }
   static bool may_have(pool::Owner who, const ConnectionModel& connection) {
     return connection.owner.nobody() || connection.owner == who;

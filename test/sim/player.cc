@@ -203,12 +203,16 @@ void Player::release() {
                               : model_.chance(40) ? Condition::unsent
                               : model_.chance(93) ? Condition::clean
                                                   : Condition::dirty;
-  c.stage = condition == Condition::clean    ? Stage::open
+  const bool reset = !model_.pools[c.pool].policy.reset.empty();
+  c.stage = condition == Condition::clean    ? (reset ? Stage::resetting : Stage::open)
             : condition == Condition::unsent ? Stage::unsent
                                              : Stage::returned;
   c.doomed = c.stage == Stage::returned;
   c.since = model_.now;
-  if (c.stage == Stage::open) c.idle_since = model_.now;
+  if (condition == Condition::clean) {
+    c.idle_since = model_.now;
+    model_.used(c, false);
+  }
   c.returned_event = model_.event + 1;
   c.lease = {};
   model_.trace.add(model_.now, "release %llu by %llu, condition %llu", c.id.value(),
@@ -276,7 +280,9 @@ void Player::lose_one() {
   ConnectionModel& c = at->second;
   const ConnectionId id = c.id;
   const pool::Connection* own = driver_.depot().connection(id);
-  if (own != nullptr && c.stage == Stage::open && !own->lease.valid()) c.stage = Stage::returned;
+  const bool ready = own != nullptr && !own->lease.valid() &&
+                     (own->state == pool::State::idle || own->state == pool::State::leased);
+  if (ready && c.stage == Stage::open) c.stage = Stage::returned;
   model_.trace.add(model_.now, "lost %llu", id.value());
   event(
       [&](Actions& actions) { driver_.depot().lost(model_.now, id, CloseReason::dead, actions); });

@@ -188,14 +188,15 @@ class IdleSetTest : public ::testing::Test {
   std::vector<std::unique_ptr<Connection>> connections_;
 };
 
-TEST_F(IdleSetTest, OwnOnesComeFirstThenNobodysNeverAnothers) {
+TEST_F(IdleSetTest, OneHasOwnOnesAndNobodysNeverAnothers) {
   Connection& bobs = add(kBob, 3s);
-  EXPECT_EQ(idle.best(kAlice, IdleOrder::lifo, {}), nullptr);
+  EXPECT_EQ(idle.best_own(kAlice, IdleOrder::lifo, {}), nullptr);
+  EXPECT_EQ(idle.best_nobodys(kAlice, IdleOrder::lifo, {}), nullptr);
   Connection& nobodys = add(Owner(), 2s);
-  EXPECT_EQ(idle.best(kAlice, IdleOrder::lifo, {}), &nobodys);
+  EXPECT_EQ(idle.best_nobodys(kAlice, IdleOrder::lifo, {}), &nobodys);
   Connection& own = add(kAlice, 1s);
-  EXPECT_EQ(idle.best(kAlice, IdleOrder::lifo, {}), &own);
-  EXPECT_EQ(idle.best(kBob, IdleOrder::fifo, {}), &bobs);
+  EXPECT_EQ(idle.best_own(kAlice, IdleOrder::lifo, {}), &own);
+  EXPECT_EQ(idle.best_own(kBob, IdleOrder::fifo, {}), &bobs);
   EXPECT_EQ(idle.available(kAlice, {}), 2u);
 }
 
@@ -203,11 +204,25 @@ TEST_F(IdleSetTest, WhatAnEarlierOwnerIsEntitledToIsNotForALaterRequest) {
   add(kAlice, 1s);
   add(Owner(), 2s);
   Connection& bobs = add(kBob, 3s);
-  EXPECT_EQ(idle.best(kAlice, IdleOrder::lifo, {kAlice}), nullptr);
-  EXPECT_EQ(idle.best(kBob, IdleOrder::lifo, {kAlice}), &bobs);
+  EXPECT_EQ(idle.best_own(kAlice, IdleOrder::lifo, {kAlice}), nullptr);
+  EXPECT_EQ(idle.best_own(kBob, IdleOrder::lifo, {kAlice}), &bobs);
+  EXPECT_EQ(idle.best_nobodys(kBob, IdleOrder::lifo, {kAlice}), nullptr);
   idle.remove(bobs);
-  EXPECT_EQ(idle.best(kBob, IdleOrder::lifo, {kAlice}), nullptr);
   EXPECT_EQ(idle.available(kBob, {kAlice}), 0u);
+}
+
+TEST_F(IdleSetTest, OneThatIsSetAsideIsStillKeptOrEvictable) {
+  Connection& kept = add(Owner(), 1s, 1);
+  Connection& other = add(Owner(), 2s, 1);
+  idle.set_aside(kept);
+  idle.set_aside(other);
+  EXPECT_EQ(idle.best_nobodys(kAlice, IdleOrder::lifo, {}), nullptr);
+  EXPECT_EQ(idle.kept(), 1u);
+  EXPECT_TRUE(evictable.empty());
+  EXPECT_EQ(idle.remove(kept), nullptr);  // the other one cannot take its place before it is back
+  idle.take_back(other, 1);
+  EXPECT_TRUE(other.kept);
+  EXPECT_TRUE(evictable.order().empty());
 }
 
 TEST_F(IdleSetTest, OneThatWasCollectedReturnsToItsOldPlace) {
@@ -216,8 +231,8 @@ TEST_F(IdleSetTest, OneThatWasCollectedReturnsToItsOldPlace) {
   Connection& third = add(kAlice, 3s);
   idle.remove(second);
   idle.insert(second, 0);
-  EXPECT_EQ(idle.best(kAlice, IdleOrder::lifo, {}), &third);
-  EXPECT_EQ(EvictionOrder::next(second), &third);
+  EXPECT_EQ(idle.best_own(kAlice, IdleOrder::lifo, {}), &third);
+  EXPECT_EQ(EvictionOrder::Order::next(second), &third);
 }
 
 TEST_F(IdleSetTest, TheKeptAreNotEvictableAndAreReplaced) {

@@ -103,6 +103,9 @@ class PoolTest : public ::testing::Test {
     depot->dial_failed(now, id, error, actions);
     carry_out();
   }
+  // The steps of a Perform that has no answer yet come to their end.
+  void steps_succeed(ConnectionId id) { perform(id, std::nullopt); }
+  void steps_fail(ConnectionId id, CloseReason fault) { perform(id, fault); }
   void lose(ConnectionId id) {
     depot->lost(now, id, CloseReason::dead, actions);
     carry_out();
@@ -140,6 +143,7 @@ class PoolTest : public ::testing::Test {
   Actions actions;
 
   Answer dials = Answer::yes;
+  Answer steps = Answer::yes;
   Answer closings = Answer::yes;
   std::set<ConnectionId> dead;  // the peek before a grant finds these closed
 
@@ -148,12 +152,20 @@ class PoolTest : public ::testing::Test {
   std::map<uint64_t, Refusal> refusals;
   std::vector<ConnectionId> dialed;   // all that were ever dialled
   std::vector<ConnectionId> dialing;  // with dials == never: those that await an answer
+  std::vector<std::pair<ConnectionId, Task>> performed;   // all that were ever begun
+  std::vector<std::pair<ConnectionId, Task>> performing;  // with steps == never
   std::vector<ConnectionId> closing;
   std::vector<std::pair<ConnectionId, CloseReason>> closes;
   std::vector<LeaseId> revoked;
   std::vector<uint64_t> answered;  // requests in the order of their answers
 
  private:
+  void perform(ConnectionId id, std::optional<CloseReason> fault) {
+    std::erase_if(performing, [id](const auto& each) { return each.first == id; });
+    depot->performed(now, id, fault, "", actions);
+    carry_out();
+  }
+
   Action& taken() { return taken_ = actions.take(); }
 
   void on(const Dial& dial) {
@@ -162,6 +174,15 @@ class PoolTest : public ::testing::Test {
     if (dials == Answer::yes) depot->dialed(now, id, actions);
     if (dials == Answer::no) depot->dial_failed(now, id, "tcp://192.0.2.1:6379: refused", actions);
     if (dials == Answer::never) dialing.push_back(id);
+  }
+  void on(const Perform& perform) {
+    const ConnectionId id = perform.connection;
+    performed.emplace_back(id, perform.task);
+    const auto fault =
+        perform.task == Task::check ? CloseReason::check_failed : CloseReason::reset_failed;
+    if (steps == Answer::yes) depot->performed(now, id, std::nullopt, "", actions);
+    if (steps == Answer::no) depot->performed(now, id, fault, "", actions);
+    if (steps == Answer::never) performing.emplace_back(id, perform.task);
   }
   void on(const Grant& action) {
     const Grant grant = action;
@@ -184,6 +205,7 @@ class PoolTest : public ::testing::Test {
     const ConnectionId id = close.connection;
     closes.emplace_back(id, close.reason);
     std::erase(dialing, id);
+    std::erase_if(performing, [id](const auto& each) { return each.first == id; });
     if (closings == Answer::yes) {
       depot->closed(now, id, actions);
     } else {
