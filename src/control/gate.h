@@ -38,7 +38,7 @@ class Gate {
  private:
   struct Connection {
     UniqueFd ours;
-    int number;  // gRPC's descriptor
+    int number;  // gRPC's descriptor; kNoNumber once another connection has the number
     uint32_t uid;
   };
 
@@ -58,6 +58,7 @@ class Gate {
   void admit(UniqueFd fd);
   // "" if one more of this user is welcome.
   std::string refusal_of(uint32_t uid) const;
+  void take_number(int number);
   void ended(uint64_t tag);
   void bury();
   void pause(Duration duration);
