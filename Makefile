@@ -191,7 +191,7 @@ $(units): $(BUILD)/systemd/%: contrib/systemd/%.in config.mak
 
 # ---- tests ----
 
-$(BUILD)/test/unit: $(call objs,$(core) $(client) $(unit)) $(generated)
+$(BUILD)/test/unit: $(call objs,$(core) $(client) $(filter-out src/ctl/main.cc,$(ctl)) $(unit)) $(generated)
 	$(call run,LINK) $(link) -o $@ $(inputs) $(core_libs) $(TEST_LIBS)
 
 $(BUILD)/test/sim: $(call objs,$(base) $(pool) $(sim))

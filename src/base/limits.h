@@ -45,6 +45,9 @@ inline constexpr size_t kMaxControlConnectionsPerUser = 64;
 inline constexpr size_t kMaxControlConnectionsOfReserve = 4;
 // Calls on the control socket that wait for the loop, or for their answer to be sent on.
 inline constexpr size_t kMaxControlCalls = 64;
+// Orders that take their time, such as a drain: apart from those calls, so that who waits for one
+// keeps nobody from changing what it waits for. berthctl has a connection for each.
+inline constexpr size_t kMaxLateOrders = kMaxControlConnections;
 // Those who follow events over the control socket, and the events that wait for each of them: 5 MB,
 // and 0.1 s where leases are busiest.
 inline constexpr size_t kMaxWatches = 16;

@@ -39,6 +39,7 @@ void name_commands_in(v1::ListWaitersReply& reply) {
 AdminService::AdminService(loop::Mailbox& mailbox, const Peers& peers, const View& view,
                            Orders& orders, Watchers& watchers, Answers& answers)
     : calls_(mailbox, peers, kMaxControlCalls, kMaxControlCalls),
+      late_(mailbox, peers, kMaxLateOrders, kMaxLateOrders),
       peers_(peers),
       view_(view),
       orders_(orders),
@@ -56,17 +57,18 @@ absl::StatusOr<Peer> AdminService::administrator(const Context& context) const {
 
 // `context` and `reply` stay until Finish(), and so does the request.
 template <class Reply, class Handle>
-AdminService::Reactor* AdminService::answer(Context* context, Reply* reply, Handle handle) {
+AdminService::Reactor* AdminService::answer(Calls& calls, Context* context, Reply* reply,
+                                            Handle handle) {
   Reactor* reactor = context->DefaultReactor();
   const absl::StatusOr<Peer> peer = administrator(*context);
   absl::Status status = peer.status();
   if (status.ok()) {
     const uint32_t uid = peer->uid;
-    status = calls_.begin(uid, [=, this] {
-      const Done done = [=, this](const absl::Status& shown) {
-        answers_.add([=, this] {
+    status = calls.begin(uid, [=, this, &calls] {
+      const Done done = [=, this, &calls](const absl::Status& shown) {
+        answers_.add([=, &calls] {
           name_commands_in(*reply);
-          calls_.end(uid);
+          calls.end(uid);
           reactor->Finish(status_of(shown));
         });
       };
@@ -81,22 +83,31 @@ AdminService::Reactor* AdminService::answer(Context* context, Reply* reply, Hand
 
 template <class Request, class Reply>
 AdminService::Reactor* AdminService::show(Context* context, const Request* request, Reply* reply) {
-  return answer(context, reply,
+  return answer(calls_, context, reply,
                 [=, this](const Done& done) { done(view_.show(*request, *reply)); });
 }
 
 template <class Request, class Reply>
 AdminService::Reactor* AdminService::carry_out(Context* context, const Request* request,
                                                Reply* reply) {
-  return answer(context, reply,
+  return answer(calls_, context, reply,
                 [=, this](const Done& done) { orders_.carry_out(*request, *reply, done); });
+}
+
+template <class Request, class Reply>
+AdminService::Reactor* AdminService::carry_out_late(Context* context, const Request* request,
+                                                    Reply* reply) {
+  return answer(late_, context, reply, [=, this](const Done& done) {
+    orders_.carry_out(*request, *reply,
+                      Orderer{done, [context] { return context->IsCancelled(); }});
+  });
 }
 
 AdminService::Reactor* AdminService::Explain(Context* context, const v1::ExplainRequest* request,
                                              v1::ExplainReply* reply) {
   const std::optional<Peer> caller = peers_.find(context->peer());
   const uint32_t uid = request->has_uid() || !caller ? request->uid() : caller->uid;
-  return answer(context, reply,
+  return answer(calls_, context, reply,
                 [=, this](const Done& done) { done(view_.show(*request, uid, *reply)); });
 }
 

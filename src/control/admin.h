@@ -80,11 +80,11 @@ class AdminService final : public v1::Admin::CallbackService {
     return carry_out(context, request, reply);
   }
   Reactor* Drain(Context* context, const v1::KeyRequest* request, v1::DrainReply* reply) override {
-    return carry_out(context, request, reply);
+    return carry_out_late(context, request, reply);
   }
   Reactor* Reload(Context* context, const v1::ReloadRequest* request,
                   v1::ReloadReply* reply) override {
-    return carry_out(context, request, reply);
+    return carry_out_late(context, request, reply);
   }
   Reactor* SetLogLevel(Context* context, const v1::SetLogLevelRequest* request,
                        v1::SetLogLevelReply* reply) override {
@@ -92,7 +92,7 @@ class AdminService final : public v1::Admin::CallbackService {
   }
   Reactor* Shutdown(Context* context, const v1::ShutdownRequest* request,
                     v1::ShutdownReply* reply) override {
-    return carry_out(context, request, reply);
+    return carry_out_late(context, request, reply);
   }
 
  private:
@@ -100,13 +100,16 @@ class AdminService final : public v1::Admin::CallbackService {
   Reactor* show(Context* context, const Request* request, Reply* reply);
   template <class Request, class Reply>
   Reactor* carry_out(Context* context, const Request* request, Reply* reply);
-  // `handle(done)` runs on the loop.
+  template <class Request, class Reply>
+  Reactor* carry_out_late(Context* context, const Request* request, Reply* reply);
+  // `handle(done)` runs on the loop. The call is one of `calls` until it is answered.
   template <class Reply, class Handle>
-  Reactor* answer(Context* context, Reply* reply, Handle handle);
+  Reactor* answer(Calls& calls, Context* context, Reply* reply, Handle handle);
   // Who calls, if he may.
   absl::StatusOr<Peer> administrator(const Context& context) const;
 
   Calls calls_;
+  Calls late_;
   const Peers& peers_;
   const View& view_;
   Orders& orders_;

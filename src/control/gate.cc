@@ -27,6 +27,7 @@ constexpr Duration kBuryAgainAfter = 20ms;
 // kernel's table of descriptors becomes large for their sake.
 constexpr int kHighestFirst = 16384;
 constexpr int kMostNumbers = 8192;
+constexpr int kNoNumber = -1;
 
 // Whether two descriptors of this process are the same socket.
 bool same_socket(int a, int b) {
@@ -145,11 +146,20 @@ void Gate::admit(UniqueFd fd, bool has_slots) {
     return give_back(has_slots);
   }
   ++per_user_[peer->uid];
+  take_number(theirs.get());
   peers_.add(theirs.get(), {peer->uid, peer->pid});
   log().debug("{}: uid {} (pid {}) has connected as fd:{}", listener_.path(), peer->uid, peer->pid,
               theirs.get());
   connections_[tag] = {std::move(fd), theirs.get(), peer->uid, has_slots};
   adopt_(theirs.release());
+}
+
+// With few numbers free, one may come round before the gate has learnt that its last holder is
+// gone.
+void Gate::take_number(int number) {
+  for (auto& [tag, connection] : connections_) {
+    if (connection.number == number) connection.number = kNoNumber;
+  }
 }
 
 void Gate::ended(uint64_t tag) {

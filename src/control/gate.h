@@ -39,7 +39,7 @@ class Gate {
  private:
   struct Connection {
     UniqueFd ours;
-    int number;  // gRPC's descriptor
+    int number;  // gRPC's descriptor; kNoNumber once another connection has the number
     uint32_t uid;
     bool has_slots;  // else its descriptors are of fd_reserve
   };
@@ -62,6 +62,7 @@ class Gate {
   void admit(UniqueFd fd, bool has_slots);
   // "" if one more of this user is welcome.
   std::string refusal_of(uint32_t uid, bool has_slots) const;
+  void take_number(int number);
   void ended(uint64_t tag);
   void bury();
   void pause(Duration duration);

@@ -12,8 +12,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// How soon a drain is known to have ended: only people and scripts wait for it.
-constexpr Duration kDrainCheckInterval = 20ms;
+// How soon a drain is known to have ended, or its caller to have gone: only people and scripts
+// wait.
+constexpr Duration kLookInterval = 20ms;
 
 absl::StatusOr<pool::Intake> intake_from(v1::PoolInfo::Intake intake) {
   switch (intake) {
@@ -36,7 +37,7 @@ Orders::Orders(loop::Loop& loop, broker::Broker& broker, const View& view, Daemo
       broker_(broker),
       view_(view),
       daemon_(std::move(daemon)),
-      drain_timer_(loop, [this] { look_at_drains(); }) {}
+      look_timer_(loop, [this] { look_at_those_who_wait(); }) {}
 
 void Orders::carry_out(const v1::KeyRequest& request, v1::RenewReply& reply, const Done& done) {
   const absl::StatusOr<PoolId> pool = view_.find_pool(request.key());
@@ -106,17 +107,19 @@ void Orders::carry_out(const v1::SetLogLevelRequest& request, v1::SetLogLevelRep
   done(absl::OkStatus());
 }
 
-void Orders::carry_out(const v1::KeyRequest& request, v1::DrainReply&, Done done) {
+void Orders::carry_out(const v1::KeyRequest& request, v1::DrainReply&, Orderer by) {
   const absl::StatusOr<PoolId> pool = view_.find_pool(request.key());
-  if (!pool.ok()) return done(pool.status());
+  if (!pool.ok()) return by.done(pool.status());
   broker_.driver().set_intake(*pool, pool::Intake::disabled);
-  drains_.push_back({*pool, request.key(), std::move(done)});
-  look_at_drains();
+  drains_.push_back({*pool, request.key(), std::move(by)});
+  look_at_those_who_wait();
 }
 
-void Orders::look_at_drains() {
+void Orders::look_at_those_who_wait() {
   std::erase_if(drains_, [this](const Drain& drain) { return answered(drain); });
-  drain_timer_.arm(drains_.empty() ? kNever : loop_.now() + kDrainCheckInterval);
+  std::erase_if(shutdowns_, [](const Shutdown& shutdown) { return answered(shutdown); });
+  const bool all_answered = drains_.empty() && shutdowns_.empty();
+  look_timer_.arm(all_answered ? kNever : loop_.now() + kLookInterval);
 }
 
 bool Orders::answered(const Drain& drain) const {
@@ -124,17 +127,24 @@ bool Orders::answered(const Drain& drain) const {
   // A pool that has left the configuration meanwhile goes with its last lease.
   const pool::Pool* pool = depot.try_pool(drain.pool);
   if (pool != nullptr && pool->intake() != pool::Intake::disabled && !pool->removed()) {
-    drain.done(absl::AbortedError(
+    drain.by.done(absl::AbortedError(
         fmt::format("\"{}\" was opened or paused before all its leases came back", drain.key)));
     return true;
   }
-  if (pool != nullptr && pool->count(pool::State::leased) > 0) return false;
-  drain.done(absl::OkStatus());
+  const bool waits = pool != nullptr && pool->count(pool::State::leased) > 0;
+  if (waits && !drain.by.gone()) return false;
+  drain.by.done(waits ? absl::CancelledError() : absl::OkStatus());
   return true;
 }
 
-void Orders::carry_out(const v1::ReloadRequest&, v1::ReloadReply& reply, Done done) {
-  daemon_.reload([&reply, done = std::move(done)](const ReloadOutcome& outcome) {
+bool Orders::answered(const Shutdown& shutdown) {
+  if (!shutdown.by.gone()) return false;
+  shutdown.by.done(absl::CancelledError());
+  return true;
+}
+
+void Orders::carry_out(const v1::ReloadRequest&, v1::ReloadReply& reply, const Orderer& by) {
+  daemon_.reload([&reply, done = by.done](const ReloadOutcome& outcome) {
     add_all(outcome.warnings, *reply.mutable_warnings());
     const absl::Status& status = outcome.result.status();
     if (absl::IsUnavailable(status)) return done(status);
@@ -148,20 +158,21 @@ void Orders::carry_out(const v1::ReloadRequest&, v1::ReloadReply& reply, Done do
   });
 }
 
-void Orders::carry_out(const v1::ShutdownRequest& request, v1::ShutdownReply& reply, Done done) {
-  shutdowns_.push_back({&reply, std::move(done)});
+void Orders::carry_out(const v1::ShutdownRequest& request, v1::ShutdownReply& reply, Orderer by) {
+  shutdowns_.push_back({&reply, std::move(by)});
+  look_at_those_who_wait();
   daemon_.shut_down(request.now());
 }
 
 void Orders::finish() {
-  look_at_drains();
+  look_at_those_who_wait();
   for (const Drain& drain : std::exchange(drains_, {})) {
-    drain.done(absl::UnavailableError("berthd is stopping"));
+    drain.by.done(absl::UnavailableError("berthd is stopping"));
   }
-  drain_timer_.arm(kNever);
+  look_timer_.arm(kNever);
   for (const Shutdown& shutdown : std::exchange(shutdowns_, {})) {
     shutdown.reply->set_failed_closes(broker_.driver().failed_closes());
-    shutdown.done(absl::OkStatus());
+    shutdown.by.done(absl::OkStatus());
   }
 }
 

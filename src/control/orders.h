@@ -34,6 +34,13 @@ struct DaemonOrders {
 // Called once, when the reply is complete or the status tells why there is none.
 using Done = std::function<void(absl::Status)>;
 
+// Who has given an order that takes its time.
+struct Orderer {
+  Done done;
+  // Nobody waits for the answer any more. Not to be asked after `done`.
+  std::function<bool()> gone;
+};
+
 class Orders {
  public:
   // Borrows broker and view.
@@ -48,9 +55,9 @@ class Orders {
   void carry_out(const v1::SetLogLevelRequest& request, v1::SetLogLevelReply& reply,
                  const Done& done);
   // These three are answered later; `reply` stays until then.
-  void carry_out(const v1::KeyRequest& request, v1::DrainReply& reply, Done done);
-  void carry_out(const v1::ReloadRequest& request, v1::ReloadReply& reply, Done done);
-  void carry_out(const v1::ShutdownRequest& request, v1::ShutdownReply& reply, Done done);
+  void carry_out(const v1::KeyRequest& request, v1::DrainReply& reply, Orderer by);
+  void carry_out(const v1::ReloadRequest& request, v1::ReloadReply& reply, const Orderer& by);
+  void carry_out(const v1::ShutdownRequest& request, v1::ShutdownReply& reply, Orderer by);
 
   // Nothing is leased any more and the daemon ends: answers all that wait.
   void finish();
@@ -59,15 +66,16 @@ class Orders {
   struct Drain {
     PoolId pool;
     std::string key;
-    Done done;
+    Orderer by;
   };
   struct Shutdown {
     v1::ShutdownReply* reply;
-    Done done;
+    Orderer by;
   };
 
-  void look_at_drains();
+  void look_at_those_who_wait();
   bool answered(const Drain& drain) const;
+  static bool answered(const Shutdown& shutdown);
 
   loop::Loop& loop_;
   broker::Broker& broker_;
@@ -75,7 +83,7 @@ class Orders {
   const DaemonOrders daemon_;
   std::vector<Drain> drains_;
   std::vector<Shutdown> shutdowns_;
-  loop::Timer drain_timer_;
+  loop::Timer look_timer_;
 };
 
 }  // namespace berth::control

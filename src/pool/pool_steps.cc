@@ -74,6 +74,9 @@ void Pool::put_to_rest(TimePoint now, Connection& connection, Actions& actions) 
   }
   settle(now, actions);
   fresh_ = nullptr;
+  if (connection.state != State::idle || now < idle_until(connection)) return;
+  close(now, connection, CloseReason::idle, actions);  // its time ran out during the check
+  settle(now, actions);
 }
 
 // Where one was found dead, those that have been quiet for longer seldom live.

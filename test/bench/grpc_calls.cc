@@ -1,19 +1,25 @@
 // grpc_calls: leases and releases over gRPC, and the least that a gRPC server can do with the same
-// messages, to measure berthd against.
+// messages, to measure berthd against; and clients that ask for the status, to disturb it.
 //
 //   grpc_calls serve SOCKET                    answers berth.v1.Leases with messages made
 //                                              beforehand: no session, no descriptor
 //   grpc_calls load SOCKET TURNS               calls Lease and Release, TURNS times
 //   grpc_calls load SOCKET TURNS LEASE KEY     the same with a session on the lease socket LEASE,
 //                                              on which a descriptor comes and is closed
+//   grpc_calls poll SOCKET CLIENTS PER_SECOND  so many connections, each of which calls
+//   Admin.Status
+//                                              so often (0: again as soon as it is answered) from
+//                                              the line "polling" on until standard input ends
 //
-// `load` prints what a turn took as JSON, as lease_load does.
+// `load` prints what a turn took as JSON, as lease_load does; `poll` how many calls were answered
+// in a second.
 #include <grpcpp/grpcpp.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -22,14 +28,17 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
+#include "berth/v1/admin.grpc.pb.h"
 #include "berth/v1/leases.grpc.pb.h"
 
 namespace {
 
 namespace v1 = berth::v1;
 using Clock = std::chrono::steady_clock;
+using std::chrono::nanoseconds;
 
 constexpr int kWarmUpTurns = 300;
 
@@ -168,18 +177,75 @@ void time_turns(Load load, int turns) {
   for (int i = 0; i < turns; ++i) {
     const Clock::time_point started = Clock::now();
     load.turn();
-    times.push_back(
-        std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - started).count());
+    times.push_back(std::chrono::duration_cast<nanoseconds>(Clock::now() - started).count());
   }
   std::sort(times.begin(), times.end());
   std::printf("{\"turns\": %d, \"warm_up\": %d, \"p50_ns\": %ld, \"p99_ns\": %ld}\n", turns,
               kWarmUpTurns, times[times.size() / 2], times[times.size() * 99 / 100]);
 }
 
+// ---- those who poll ----
+
+// Asks on a connection of its own.
+class Poller {
+ public:
+  explicit Poller(const std::string& path) {
+    grpc::ChannelArguments own;
+    own.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    admin_ = v1::Admin::NewStub(
+        grpc::CreateCustomChannel("unix:" + path, grpc::InsecureChannelCredentials(), own));
+  }
+
+  void ask() {
+    grpc::ClientContext context;
+    v1::StatusReply reply;
+    const grpc::Status status = admin_->Status(&context, {}, &reply);
+    if (!status.ok()) fail(status.error_message());
+  }
+
+  // Returns how often it was answered. `pause`: from one call to the next, 0 for none.
+  long ask_until(const std::atomic<bool>& over, Clock::time_point first, nanoseconds pause) {
+    long answers = 0;
+    for (Clock::time_point at = first; !over; at += pause, ++answers) {
+      if (pause.count() > 0) std::this_thread::sleep_until(at);
+      ask();
+    }
+    return answers;
+  }
+
+ private:
+  std::unique_ptr<v1::Admin::Stub> admin_;
+};
+
+void poll(const std::string& path, int clients, int per_second) {
+  const nanoseconds pause(per_second > 0 ? 1'000'000'000 / per_second : 0);
+  std::vector<Poller> pollers;
+  for (int i = 0; i < clients; ++i) pollers.emplace_back(path).ask();
+  std::atomic<bool> over = false;
+  std::atomic<long> answers = 0;
+  std::vector<std::thread> threads;
+  threads.reserve(pollers.size());
+  const Clock::time_point started = Clock::now();
+  for (int i = 0; i < clients; ++i) {
+    threads.emplace_back([&, i] {
+      answers +=
+          pollers[static_cast<size_t>(i)].ask_until(over, started + i * pause / clients, pause);
+    });
+  }
+  std::puts("polling");
+  std::fflush(stdout);
+  while (std::getchar() != EOF) continue;
+  over = true;
+  for (std::thread& thread : threads) thread.join();
+  const std::chrono::duration<double> lasted = Clock::now() - started;
+  std::printf("{\"per_second\": %.0f}\n", static_cast<double>(answers) / lasted.count());
+}
+
 int usage() {
   std::fputs(
       "usage: grpc_calls serve SOCKET\n"
-      "       grpc_calls load SOCKET TURNS [LEASE KEY]\n",
+      "       grpc_calls load SOCKET TURNS [LEASE KEY]\n"
+      "       grpc_calls poll SOCKET CLIENTS PER_SECOND\n",
       stderr);
   return 64;
 }
@@ -195,6 +261,8 @@ int main(int argc, char** argv) {
     if (argc == 6) session.emplace(argv[4]);
     time_turns(Load(argv[2], session ? &*session : nullptr, argc == 6 ? argv[5] : "p0000"),
                std::atoi(argv[3]));
+  } else if (what == "poll" && argc == 5 && std::atoi(argv[3]) > 0 && std::atoi(argv[4]) >= 0) {
+    poll(argv[2], std::atoi(argv[3]), std::atoi(argv[4]));
   } else {
     return usage();
   }

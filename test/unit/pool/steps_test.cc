@@ -313,6 +313,20 @@ TEST_F(StepsTest, ACheckDoesNotMakeItYounger) {
   EXPECT_TRUE(closed(id, CloseReason::idle));
 }
 
+TEST_F(StepsTest, WhatIdlesOutDuringItsCheckIsClosedAfterwards) {
+  PoolPolicy often = checked();
+  often.check_interval = 2s;
+  often.idle_timeout = 2500ms;
+  const PoolId pool = add(often);
+  steps = Answer::never;
+  const ConnectionId id = leave_idle(session(), pool);
+  pass(2400ms);
+  ASSERT_EQ(state(id), State::resetting);
+  pass_unnoticed(200ms);
+  steps_succeed(id);
+  EXPECT_TRUE(closed(id, CloseReason::idle));
+}
+
 TEST_F(StepsTest, ACheckIsNoUse) {
   PoolPolicy often = checked();
   often.check_interval = 2s;
