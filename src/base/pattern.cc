@@ -24,7 +24,10 @@ Pattern::Pattern(std::shared_ptr<const RE2> expression) : expression_(std::move(
 std::variant<Pattern, std::string> Pattern::compile(std::string_view text, Anchors anchors) {
   const std::string whole = (anchors == Anchors::line ? "(?m)" : "") + std::string(text);
   auto expression = std::make_shared<const RE2>(whole, options());
-  if (!expression->ok()) return expression->error();
+  if (!expression->ok()) {
+    const RE2 alone({text.data(), text.size()}, options());  // whose error quotes the text only
+    return alone.ok() ? expression->error() : alone.error();
+  }
   return Pattern(std::move(expression));
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/endpoint.h"
+#include "base/steps.h"
 #include "base/time.h"
 
 namespace berth::pool {
@@ -49,6 +50,16 @@ struct PoolPolicy {
 
   Duration lease_warn = 0s;     // 0 off; a lease held longer is told of
   Duration lease_timeout = 0s;  // 0 off; a lease held longer is revoked
+
+  // Dialogues with the server (wire/step_run.h).
+  Steps greeting = {};   // on a new connection, before login; empty: what the server says is left
+  Steps login = {};      // on a new connection
+  Steps check = {};      // on an idle one: is it still good?
+  Steps reset = {};      // on one that was given back for reuse
+  bool relogin = false;  // reset undoes login, which then runs again
+  Duration check_after = 30s;      // unused for so long, it is checked before a grant; 0 always
+  Duration check_interval = 2min;  // and in the background; 0 never
+  Duration check_timeout = 1s;
 
   bool fail_fast = true;
   Share share = Share::user;
