@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <iterator>
 #include <utility>
 
 #include "base/check.h"
@@ -231,7 +232,7 @@ std::string StepRun::title() const {
 }
 
 std::string StepRun::expected() const {
-  const std::string text = program_->shown(step().text, StepProgram::Part::first);
+  std::string text = program_->shown(step().text, StepProgram::Part::first);
   switch (step().kind) {
     case Kind::expect_re: return "a line that matches " + text;
     case Kind::until_re: return "a match of " + text;

@@ -6,10 +6,10 @@
 // the bytes are split on their way makes no difference to the outcome.
 //
 // What it costs: a byte is looked at once for expect and twice for the other kinds, and each call
-// of feed() looks again at no more than 2 * kMaxStepMatchBytes. For that, until_re only promises to
-// find a match of at most kMaxStepMatchBytes; nor does it know an end of the text, so \z and a $
-// without line break match nothing. The first byte with which the pattern matches, whatever comes
-// after it, ends the step.
+// of feed() looks again at no more than 2 * kMaxStepMatchBytes (and once a step, to find where a
+// match ended, 30 times). For that, until_re only promises to find a match of at most
+// kMaxStepMatchBytes. Nor does it know an end of the text: \z and a $ without line break match
+// nothing. The first byte with which the pattern matches, whatever comes after it, ends the step.
 #pragma once
 
 #include <cstddef>

@@ -40,7 +40,7 @@ std::string joined(const std::vector<std::string_view>& pieces) {
 
 // Sends all there is to send, and answers what it was.
 std::string send_all(StepRun& run) {
-  const std::string all = joined(run.to_send());
+  std::string all = joined(run.to_send());
   run.sent(all.size());
   return all;
 }
