@@ -69,5 +69,21 @@ inline constexpr size_t kMaxRowsPerPage = 1000;
 inline constexpr size_t kMaxRecordsPerPage = 16384;
 // Leases named when a refusal explains itself.
 inline constexpr size_t kMaxHoldersShown = 5;
+// Steps of one list, greeting, login, check or reset: the longest logins take about ten.
+inline constexpr size_t kMaxSteps = 32;
+// Bytes that a step sends or expects, or of its pattern: a request, not a transfer.
+inline constexpr size_t kMaxStepBytes = 4096;
+// A secret: one page, which holds every password, token and key that a login sends as it is.
+inline constexpr size_t kMaxSecretBytes = 4096;
+// A compiled pattern with its cache; the patterns of a thousand pools stay below a gigabyte.
+inline constexpr size_t kMaxPatternMemory = 1024 * 1024;
+// A line that a step expects: 16 times what SMTP allows.
+inline constexpr size_t kMaxStepLineBytes = 8 * 1024;
+// What a server says before what a step waits for, or before it is asked: welcomes are shorter.
+inline constexpr size_t kMaxStepInputBytes = 64 * 1024;
+// A match that a step looks for in that: what is looked at again whenever bytes come.
+inline constexpr size_t kMaxStepMatchBytes = 1024;
+// Bytes of a server's answer in the text of a failure.
+inline constexpr size_t kMaxStepBytesShown = 100;
 
 }  // namespace berth

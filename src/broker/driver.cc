@@ -33,6 +33,8 @@ PoolDriver::PoolDriver(loop::Loop& loop, const pool::DepotSettings& settings,
       depot_(settings),
       dialer_(loop, [this](ConnectionId id,
                            absl::StatusOr<Dialed> result) { dialed(id, std::move(result)); }),
+      dialogues_(loop, [this](ConnectionId id, Talk talk,
+                              const std::string& why) { talked(id, talk, why); }),
       idle_watch_(
           loop, upstreams_,
           [this](ConnectionId id) -> std::optional<TimePoint> {
@@ -43,6 +45,7 @@ PoolDriver::PoolDriver(loop::Loop& loop, const pool::DepotSettings& settings,
           [this](ConnectionId id) { stirred(id); }),
       timer_(loop,
              [this] {
+               dialogues_.expire();
                depot_.advance(loop_.now(), actions_);
                pump();
              }),
@@ -57,12 +60,14 @@ PoolId PoolDriver::add_pool(pool::PoolPolicy policy, bool dynamic) {
   const TimePoint now = loop_.now();
   const PoolId id = dynamic ? depot_.add_dynamic_pool(now, std::move(policy), actions_)
                             : depot_.add_pool(now, std::move(policy), actions_);
+  compile(id);
   pump();
   return id;
 }
 
 bool PoolDriver::reconfigure_pool(PoolId pool, pool::PoolPolicy policy) {
   const bool renewed = depot_.reconfigure_pool(loop_.now(), pool, std::move(policy), actions_);
+  compile(pool);
   pump();
   return renewed;
 }
@@ -219,24 +224,22 @@ void PoolDriver::carry_out(const pool::Dial& action) {
   dialer_.dial(action.connection, policy.endpoints[action.endpoint], dial_options_);
 }
 
-void PoolDriver::carry_out(const pool::Perform& action) {
-  depot_.performed(loop_.now(), action.connection, std::nullopt, "", actions_);
-}
-
 void PoolDriver::dialed(ConnectionId id, absl::StatusOr<Dialed> result) {
   if (result.ok()) {
     Upstream& upstream = upstreams_.insert(id);
     upstream.fd = std::move(result->fd);
     upstream.peer = result->peer;
     upstream.options = dial_options_;
-    depot_.dialed(loop_.now(), id, actions_);
-    idle_watch_.add(id);
+    if (!begin(id, Talk::greeting) && !begin(id, Talk::login)) ready(id);
   } else {
-    const std::string error = text_of(result.status());
-    log().warn("pool {}: {}", key_of(id), error);
-    depot_.dial_failed(loop_.now(), id, error, actions_);
+    dial_failed(id, text_of(result.status()));
   }
   pump();
+}
+
+void PoolDriver::dial_failed(ConnectionId id, const std::string& error) {
+  log().warn("pool {}: {}", key_of(id), error);
+  depot_.dial_failed(loop_.now(), id, error, actions_);
 }
 
 void PoolDriver::try_hand_over(const pool::Grant& grant) {
@@ -246,13 +249,15 @@ void PoolDriver::try_hand_over(const pool::Grant& grant) {
     depot_.take_back(loop_.now(), grant, ConnectionId(), CloseReason::revoked, actions_);
     return;
   }
-  const bool same_user = depot_.pool(grant.pool).policy().share == pool::Share::user;
+  const pool::PoolPolicy& policy = depot_.pool(grant.pool).policy();
+  const bool same_user = policy.share == pool::Share::user;
   const net::Heir heir = same_user ? net::Heir::same_user : net::Heir::other_user;
   Fds fds;
   for (const pool::Granted& granted : grant.leases) {
     Upstream* upstream = upstreams_.find(granted.connection);
     BERTH_CHECK(upstream != nullptr, "a granted connection has a socket");
-    if (const auto fault = prepare(*upstream, granted, heir)) {
+    const bool may_hold_greeting = granted.fresh && policy.leaves_greeting();
+    if (const auto fault = prepare(*upstream, granted, may_hold_greeting, heir)) {
       depot_.take_back(loop_.now(), grant, granted.connection, *fault, actions_);
       return;
     }
@@ -275,10 +280,10 @@ bool PoolDriver::all_live(const pool::Grant& grant) const {
 
 // The check before each grant (DESIGN section 4, points 1 to 3). Says what is wrong, if anything.
 std::optional<CloseReason> PoolDriver::prepare(Upstream& upstream, const pool::Granted& granted,
-                                               net::Heir heir) {
+                                               bool may_hold_greeting, net::Heir heir) {
   const int fd = upstream.fd.get();
-  if (granted.fresh) {
-    if (!net::still_open(fd)) return CloseReason::dead;  // unread bytes may be a greeting
+  if (may_hold_greeting) {
+    if (!net::still_open(fd)) return CloseReason::dead;
   } else if (upstream.inspected != moment_) {
     const net::Peek peek = net::peek(fd);
     if (peek != net::Peek::clean) {
@@ -353,6 +358,7 @@ void PoolDriver::stirred(ConnectionId id) {
 
 void PoolDriver::carry_out(const pool::Close& action) {
   dialer_.abandon(action.connection);
+  dialogues_.abandon(action.connection);
   if (std::unique_ptr<Upstream> upstream = upstreams_.take(action.connection)) {
     idle_watch_.remove(*upstream);
     if (log().should_log(spdlog::level::debug)) {

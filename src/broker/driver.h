@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "broker/dialer.h"
+#include "broker/dialogues.h"
 #include "broker/idle_watch.h"
 #include "broker/upstreams.h"
 #include "loop/loop.h"
@@ -128,8 +129,23 @@ class PoolDriver {
   void try_hand_over(const pool::Grant& grant);
   bool all_live(const pool::Grant& grant) const;
   std::optional<CloseReason> prepare(Upstream& upstream, const pool::Granted& granted,
-                                     net::Heir heir);
+                                     bool may_hold_greeting, net::Heir heir);
   void dialed(ConnectionId id, absl::StatusOr<Dialed> result);
+  void dial_failed(ConnectionId id, const std::string& error);
+
+  // driver_steps.cc
+  // The compiled steps of a pool's policy; nullptr: it has none.
+  struct Programs {
+    PoolId pool;
+    std::shared_ptr<const wire::StepProgram> greeting, login, reset, check;
+  };
+  void compile(PoolId id);
+  const Programs& programs_of(PoolId id) const { return programs_[id.index()]; }
+  // Returns whether there are such steps.
+  bool begin(ConnectionId id, Talk talk);
+  void talked(ConnectionId id, Talk talk, const std::string& why);
+  void ready(ConnectionId id);
+  void failed(ConnectionId id, Talk talk, const std::string& why);
   pool::Condition inspect(ConnectionId id);
   void look_after(ConnectionId id, Duration next_wait);
   void inspect_settling();
@@ -150,6 +166,8 @@ class PoolDriver {
   bool pumping_ = false;
   Upstreams upstreams_;
   Dialer dialer_;
+  std::vector<Programs> programs_;  // by the index of their pools' ids
+  Dialogues dialogues_;
   IdleWatch idle_watch_;
   loop::Timer timer_;
   std::vector<Settling> settling_;

@@ -1,6 +1,7 @@
 #include "config/catalogue.h"
 
 #include "config/kinds.h"
+#include "config/step_list.h"
 
 namespace berth::config {
 namespace {
@@ -91,6 +92,14 @@ const std::vector<Setting<PoolPolicy>>& pool_settings() {
       {"reset_timeout", field(&P::reset_timeout, Time{kShortest, kHour, ZeroIs::refused})},
       {"lease_warn", field(&P::lease_warn, Time{kShortest, kYear, ZeroIs::never})},
       {"lease_timeout", field(&P::lease_timeout, Time{kShortest, kYear, ZeroIs::never})},
+      {"greeting", field(&P::greeting, StepList{"leave"}), Effect::new_dials},
+      {"login", field(&P::login, StepList{}), Effect::renew},
+      {"check", field(&P::check, StepList{})},
+      {"check_after", field(&P::check_after, Time{kShortest, kYear, ZeroIs::allowed})},
+      {"check_interval", field(&P::check_interval, Time{kShortest, kYear, ZeroIs::never})},
+      {"check_timeout", field(&P::check_timeout, Time{kShortest, kHour, ZeroIs::refused})},
+      {"reset", field(&P::reset, StepList{})},
+      {"relogin", field(&P::relogin, Flag{}), Effect::renew},
       {"fail_fast", field(&P::fail_fast, Flag{})},
   };
   return settings;

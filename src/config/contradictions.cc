@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <initializer_list>
 
+#include "config/text.h"
+
 namespace berth::config {
 namespace {
 
@@ -37,6 +39,39 @@ void check_room(const pool::PoolPolicy& pool, const char* name, int limit, const
                      cite(said, name, limit));
 }
 
+// "relogin = true (line 7)"; requires that it was written.
+std::string cite(const Said& said, const std::string& name, const std::string& value) {
+  return name + " = " + value + " (line " + std::to_string(said.place(name).line) + ")";
+}
+
+// What runs login again after reset needs both.
+void check_relogin(const pool::PoolPolicy& pool, const Said& said, Report& report) {
+  if (!pool.relogin || !said.valid("relogin")) return;
+  const auto need = [&](const char* name, const Steps& steps) {
+    if (!steps.empty() || !said.valid(name)) return;
+    report.problem(said.place("relogin"), cite(said, "relogin", "true") +
+                                              " is without effect: [pool." + pool.key +
+                                              "] has no " + name);
+  };
+  need("login", pool.login);
+  need("reset", pool.reset);
+}
+
+// A time of checks that was changed where nothing is checked.
+void check_times(const pool::PoolPolicy& pool, const Said& said, Report& report) {
+  if (!pool.check.empty() || !said.valid("check")) return;
+  const pool::PoolPolicy unchanged;
+  const auto refuse = [&](const char* name, Duration pool::PoolPolicy::*time) {
+    if (!said.has(name) || !said.valid(name) || pool.*time == unchanged.*time) return;
+    report.problem(said.place(name), cite(said, name, toml_string(duration_text(pool.*time))) +
+                                         " is without effect: [pool." + pool.key +
+                                         "] has no check");
+  };
+  refuse("check_after", &pool::PoolPolicy::check_after);
+  refuse("check_interval", &pool::PoolPolicy::check_interval);
+  refuse("check_timeout", &pool::PoolPolicy::check_timeout);
+}
+
 }  // namespace
 
 void check_pool(const pool::PoolPolicy& pool, const Said& said, Report& report) {
@@ -48,6 +83,8 @@ void check_pool(const pool::PoolPolicy& pool, const Said& said, Report& report) 
   }
   check_room(pool, "max_connections", pool.max_connections, said, report);
   check_room(pool, "max_idle", pool.max_idle, said, report);
+  check_relogin(pool, said, report);
+  check_times(pool, said, report);
   if (pool.allow_uids.empty() && said.valid("allow_users")) {
     report.warning(said.header(), "nobody may lease from " + title + ": it allows no users");
   }

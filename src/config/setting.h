@@ -18,8 +18,13 @@ class Reading {
   Reading(std::string_view name, Report& report, Users& users)
       : name_(name), report_(report), users_(users) {}
 
+  std::string_view name() const { return name_; }
   Users& users() { return users_; }
   bool failed() const { return failed_; }
+
+  // A part of the setting under a name of its own, which outlives it; take() counts its failure.
+  Reading part(std::string_view name) { return {name, report_, users_}; }
+  void take(const Reading& part) { failed_ = failed_ || part.failed_; }
 
   // "NAME must be EXPECTED; found VALUE"
   void wrong(const Value& value, std::string_view expected);

@@ -1,8 +1,11 @@
 #include "config/text.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstdio>
+
+#include "base/utf8.h"
 
 namespace berth::config {
 namespace {
@@ -26,11 +29,32 @@ bool is_control(char c) {
   return static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
 }
 
+std::string control_escape(char c) {
+  switch (c) {
+    case '\n': return "\\n";
+    case '\r': return "\\r";
+    case '\t': return "\\t";
+    default: break;
+  }
+  char escape[8];
+  std::snprintf(escape, sizeof escape, "\\u%04X", static_cast<unsigned>(c));
+  return escape;
+}
+
 // Does not cut a UTF-8 sequence.
 std::string_view shortened(std::string_view text) {
   size_t size = kMostShown;
   while (size > 0 && (static_cast<unsigned char>(text[size]) & 0xc0) == 0x80) --size;
   return text.substr(0, size);
+}
+
+// The byte that two hexadecimal digits at the beginning of `text` mean.
+std::optional<char> hex_byte(std::string_view text) {
+  unsigned byte = 0;
+  const char* end = text.data() + std::min<size_t>(text.size(), 2);
+  const auto [rest, error] = std::from_chars(text.data(), end, byte, 16);
+  if (error != std::errc{} || rest != text.data() + 2) return std::nullopt;
+  return static_cast<char>(byte);
 }
 
 }  // namespace
@@ -77,15 +101,49 @@ std::string toml_string(std::string_view text) {
   std::string out = "\"";
   for (const char c : text) {
     if (c == '"' || c == '\\') out += '\\';
-    if (!is_control(c)) {
-      out += c;
-      continue;
-    }
-    char escape[8];
-    std::snprintf(escape, sizeof escape, "\\u%04X", static_cast<unsigned>(c));
-    out += escape;
+    out += is_control(c) ? control_escape(c) : std::string(1, c);
   }
   return out + '"';
+}
+
+std::variant<std::string, BadEscape> unescape(std::string_view text) {
+  std::string bytes;
+  while (!text.empty()) {
+    const size_t plain = std::min(text.find('\\'), text.size());
+    bytes += text.substr(0, plain);
+    text.remove_prefix(plain);
+    const std::optional<char> byte =
+        text.starts_with("\\x") ? hex_byte(text.substr(2)) : std::nullopt;
+    if (byte) {
+      bytes += *byte;
+      text.remove_prefix(4);
+    } else if (text.starts_with("\\\\")) {
+      bytes += '\\';
+      text.remove_prefix(2);
+    } else if (!text.empty()) {
+      const size_t next = utf8_sequence(text.substr(1));
+      return BadEscape{std::string(text.substr(0, 1 + next)) +
+                       " is no escape; after TOML's own, \\xHH is a byte and \\\\ a backslash"};
+    }
+  }
+  return bytes;
+}
+
+std::string escape(std::string_view bytes) {
+  std::string out;
+  while (!bytes.empty()) {
+    const size_t size = utf8_sequence(bytes);
+    if (size == 0) {
+      char hex[8];
+      std::snprintf(hex, sizeof hex, "\\x%02x",
+                    static_cast<unsigned>(static_cast<unsigned char>(bytes[0])));
+      out += hex;
+    } else {
+      out += bytes[0] == '\\' ? "\\\\" : bytes.substr(0, size);
+    }
+    bytes.remove_prefix(size == 0 ? 1 : size);
+  }
+  return out;
 }
 
 std::string shown(std::string_view text) {

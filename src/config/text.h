@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "base/time.h"
@@ -25,6 +26,14 @@ std::string mode_text(mode_t mode);
 
 // A TOML string with its quotes, exact.
 std::string toml_string(std::string_view text);
+
+// Bytes as a text in UTF-8: "\xHH" is the byte with these two hexadecimal digits, "\\" a
+// backslash; there is no other escape. escape() only writes what no text could hold in itself.
+struct BadEscape {
+  std::string text;  // for its writer
+};
+std::variant<std::string, BadEscape> unescape(std::string_view text);
+std::string escape(std::string_view bytes);
 
 // For messages: in quotes, one line, shortened if long.
 std::string shown(std::string_view text);

@@ -48,22 +48,25 @@ struct PoolPolicy {
   Duration dial_timeout = 5s;
   Duration reset_timeout = 1s;
 
-  // What is said to the server; empty: nothing.
-  Steps greeting = {};             // what it says first; empty: left for the first holder to read
-  Steps login = {};                // after the greeting, on each new connection
-  Steps reset = {};                // after each lease
-  bool relogin = false;            // reset undoes the login
-  Steps check = {};                // before a grant, and now and then
-  Duration check_after = 30s;      // unused for so long: checked before it is granted; 0 always
-  Duration check_interval = 2min;  // idle for so long, 20 % more or less: checked; 0 never
-  Duration check_timeout = 1s;
-
   Duration lease_warn = 0s;     // 0 off; a lease held longer is told of
   Duration lease_timeout = 0s;  // 0 off; a lease held longer is revoked
+
+  // Dialogues with the server (wire/step_run.h).
+  Steps greeting = {};   // on a new connection, before login; empty: what the server says is left
+  Steps login = {};      // on a new connection
+  Steps check = {};      // on an idle one: is it still good?
+  Steps reset = {};      // on one that was given back for reuse
+  bool relogin = false;  // reset undoes login, which then runs again
+  Duration check_after = 30s;      // unused for so long, it is checked before a grant; 0 always
+  Duration check_interval = 2min;  // and in the background; 0 never
+  Duration check_timeout = 1s;
 
   bool fail_fast = true;
   Share share = Share::user;
   Sandbox sandbox = Sandbox::relay;
+
+  // Whether the first holder reads what the server says first.
+  bool leaves_greeting() const { return greeting.empty() && login.empty(); }
 
   // Who may lease; resolved when the configuration was read. Nobody else may.
   std::vector<uint32_t> allow_uids;

@@ -298,7 +298,15 @@ def toml(*documents):
 
 
 def _settings(settings):
-    return [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
+    return [f"{name} = {_value(value)}" for name, value in settings.items()]
+
+
+def _value(value):
+    if isinstance(value, dict):
+        return "{" + ", ".join(_settings(value)) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    return json.dumps(value)
 
 
 def is_denied(error):

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import re
 import shutil
 import socket
 import subprocess
@@ -24,8 +25,9 @@ def need(*programs):
 
 
 class Redis:
-    def __init__(self, folder):
+    def __init__(self, folder, password=None):
         self._folder = folder
+        self._password = password
         self._program, = need("redis-server")
         self.port = free_port()
         self.url = f"tcp://127.0.0.1:{self.port}"
@@ -35,9 +37,11 @@ class Redis:
     def start(self):
         self._running = Program(
             self._folder, self._program, "--port", self.port, "--bind", "127.0.0.1", "--save", "",
-            "--daemonize", "no")
+            "--daemonize", "no", *(["--requirepass", self._password] if self._password else []))
         self._running.ready(lambda: try_connect(self.port))
         self._admin = socket.create_connection(("127.0.0.1", self.port))
+        if self._password:
+            self.command("AUTH", self._password)
         self._connected_at_start = self._total_connections()
 
     def kill(self):
@@ -51,6 +55,11 @@ class Redis:
     def connections(self):
         """How many came since the start, not counting this one."""
         return self._total_connections() - self._connected_at_start
+
+    def calls(self, command):
+        """How often somebody has sent this command."""
+        found = re.search(rf"^cmdstat_{command}:calls=(\d+)", self.command("INFO", "commandstats"), re.MULTILINE)
+        return int(found[1]) if found else 0
 
     def kill_clients(self):
         return self.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")

@@ -37,9 +37,9 @@ pool::PoolPolicy Player::draw_policy(Random& random, size_t index) {
   policy.max_uses = any_of<uint64_t>(random, {0, 0, 1, 3});
   policy.idle_timeout = any_of<Duration>(random, {0s, 500ms, 2s, 10s});
   policy.max_lifetime = any_of<Duration>(random, {0s, 700ms, 3s, 20s});
-  if (random.below(2) == 0) policy.reset = {{"RESET"}};
-  if (random.below(2) == 0) policy.check = {{"PING"}};
-  if (random.below(4) == 0) policy.login = {{"AUTH"}};
+  if (random.below(2) == 0) policy.reset = {{.text = "RESET"}};
+  if (random.below(2) == 0) policy.check = {{.text = "PING"}};
+  if (random.below(4) == 0) policy.login = {{.text = "AUTH"}};
   policy.check_after = any_of<Duration>(random, {0s, 5ms, 300ms, 5s});
   policy.check_interval = any_of<Duration>(random, {0s, 200ms, 1s, 10s});
   policy.check_timeout = 100ms;

@@ -186,6 +186,7 @@ TEST_F(BrokerTest, AFollowerIsToldWhatHappensInOrder) {
 // Each setting of a pool changed by itself: whether that renews is what the catalogue, and with it
 // berthd.toml(5), says.
 TEST_F(BrokerTest, AReloadRenewsForTheSettingsOfWhichTheManualSaysSo) {
+  static const Steps kSteps = {{Step::Kind::send, "QUIT\r\n", {}, {}}};
   const std::map<std::string, std::function<void(pool::PoolPolicy&)>> changes = {
       {"endpoints", [](auto& p) { p.endpoints[0].port ^= 1; }},
       {"allow_users", [](auto& p) { p.allow_uids.push_back(4711); }},
@@ -204,6 +205,14 @@ TEST_F(BrokerTest, AReloadRenewsForTheSettingsOfWhichTheManualSaysSo) {
       {"reset_timeout", [](auto& p) { p.reset_timeout = 7s; }},
       {"lease_warn", [](auto& p) { p.lease_warn = 7min; }},
       {"lease_timeout", [](auto& p) { p.lease_timeout = 7min; }},
+      {"greeting", [](auto& p) { p.greeting = kSteps; }},
+      {"login", [](auto& p) { p.login = kSteps; }},
+      {"check", [](auto& p) { p.check = kSteps; }},
+      {"check_after", [](auto& p) { p.check_after = 7s; }},
+      {"check_interval", [](auto& p) { p.check_interval = 7min; }},
+      {"check_timeout", [](auto& p) { p.check_timeout = 7s; }},
+      {"reset", [](auto& p) { p.reset = kSteps; }},
+      {"relogin", [](auto& p) { p.relogin = true; }},
       {"fail_fast", [](auto& p) { p.fail_fast = false; }},
   };
   start();

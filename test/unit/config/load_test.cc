@@ -44,6 +44,14 @@ max_lifetime = "1d"
 acquire_timeout = "250ms"
 dial_timeout = "2s"
 reset_timeout = "3s"
+greeting = {send = "g"}
+login = {send = "l"}
+check = {send = "c"}
+check_after = "0s"
+check_interval = "4m"
+check_timeout = "5s"
+reset = {send = "r"}
+relogin = true
 fail_fast = false
 )");
   EXPECT_EQ(lines(loaded.problems), Lines{});
@@ -73,6 +81,14 @@ fail_fast = false
                             .acquire_timeout = 250ms,
                             .dial_timeout = 2s,
                             .reset_timeout = 3s,
+                            .greeting = {{Step::Kind::send, "g", {}, {}}},
+                            .login = {{Step::Kind::send, "l", {}, {}}},
+                            .check = {{Step::Kind::send, "c", {}, {}}},
+                            .reset = {{Step::Kind::send, "r", {}, {}}},
+                            .relogin = true,
+                            .check_after = 0s,
+                            .check_interval = 4min,
+                            .check_timeout = 5s,
                             .fail_fast = false,
                             .share = pool::Share::socket,
                             .sandbox = pool::Sandbox::pinned,

@@ -27,8 +27,8 @@ TEST_F(ConfigMessage, ASettingInTheWrongTableIsSentHome) {
 }
 
 TEST_F(ConfigMessage, WhatALaterVersionBringsIsRefusedByName) {
-  EXPECT_EQ(problems_with("reset = [{send = \"x\"}]\ntls_verify = \"none\"\n[pool.redis.tls]"),
-            (Lines{"setting \"reset\" is not available in this version of berth",
+  EXPECT_EQ(problems_with("listen = \"/x\"\ntls_verify = \"none\"\n[pool.redis.tls]"),
+            (Lines{"setting \"listen\" is not available in this version of berth",
                    "setting \"tls_verify\" is not available in this version of berth",
                    "setting \"tls\" is not available in this version of berth"}));
   EXPECT_EQ(problems_in("[daemon]\nmetrics = true\n[socket.app1]\npath = \"/x\"\n[dynamic]\n"),

@@ -53,6 +53,14 @@ dial_timeout = "5s"
 reset_timeout = "1s"
 lease_warn = "never"
 lease_timeout = "never"
+greeting = "leave"
+login = []
+check = []
+check_after = "30s"
+check_interval = "2m"
+check_timeout = "1s"
+reset = []
+relogin = false
 fail_fast = true
 )");
 }
@@ -95,6 +103,14 @@ max_lifetime = "1500us"
 acquire_timeout = "23h"
 dial_timeout = "90s"
 reset_timeout = "1ms"
+greeting = {expect_re = '220 .*\d'}
+login = [{send = "A\u0000\r\n\"ü\\\\\\xff\\xfe"}, {until_re = "> $", timeout = "1500us"}]
+check = [{send = "PING\r\n"}, {expect = "+PONG\r\n", timeout = "500ms"}]
+check_after = "0s"
+check_interval = "never"
+check_timeout = "1h"
+reset = [{send = "RESET\r\n"}]
+relogin = true
 fail_fast = false
 
 [pool.0]

@@ -58,9 +58,39 @@ TEST(ConfigMode, IsOctalPermissionBits) {
   }
 }
 
+std::string unescaped(std::string_view text) {
+  const auto bytes = unescape(text);
+  if (const auto* error = std::get_if<BadEscape>(&bytes)) return "error: " + error->text;
+  return std::get<std::string>(bytes);
+}
+
+TEST(ConfigEscape, GivesAnyByte) {
+  EXPECT_EQ(unescaped(""), "");
+  EXPECT_EQ(unescaped(R"(a\x00\xfF\\x)"), std::string("a\0\xff\\x", 5));
+  EXPECT_EQ(unescaped("größe\r\n"), "größe\r\n");
+}
+
+TEST(ConfigEscape, RefusesWhatIsNone) {
+  const std::string right = R"( is no escape; after TOML's own, \xHH is a byte and \\ a backslash)";
+  EXPECT_EQ(unescaped(R"(a\r)"), "error: \\r" + right);
+  EXPECT_EQ(unescaped(R"(\ö)"), "error: \\ö" + right);
+  EXPECT_EQ(unescaped(R"(\xf)"), "error: \\x" + right);
+  EXPECT_EQ(unescaped(R"(\x-1)"), "error: \\x" + right);
+  EXPECT_EQ(unescaped(R"(\x0g)"), "error: \\x" + right);
+  EXPECT_EQ(unescaped("\\"), "error: \\" + right);
+}
+
+TEST(ConfigEscape, IsUndone) {
+  EXPECT_EQ(escape("gr\xc3\xb6\\\xc3"), "grö\\\\\\xc3");
+  std::string all;
+  for (int byte = 255; byte >= 0; --byte) all += static_cast<char>(byte);
+  EXPECT_EQ(unescaped(escape(all)), all);
+}
+
 TEST(ConfigTomlString, EscapesWhatWouldEndIt) {
   EXPECT_EQ(toml_string(R"(a"b\c)"), R"("a\"b\\c")");
-  EXPECT_EQ(toml_string(std::string("\n\x7f\0", 3)), R"("\u000A\u007F\u0000")");
+  EXPECT_EQ(toml_string(std::string("\n\x7f\0", 3)), R"("\n\u007F\u0000")");
+  EXPECT_EQ(toml_string("\r\t"), R"("\r\t")");
   EXPECT_EQ(toml_string("größe"), "\"größe\"");
 }
 

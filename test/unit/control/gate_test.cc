@@ -169,20 +169,23 @@ TEST_F(GateTest, OneUserHasOnlySoManyConnections) {
   EXPECT_EQ(adopted_.size(), kMaxControlConnectionsPerUser);
 }
 
-TEST_F(GateTest, WithoutSlotsCallersWaitAndTheLoopSleeps) {
+TEST_F(GateTest, WithoutSlotsAFewAdministratorsGetInOthersWaitAndTheLoopSleeps) {
   open();
   const uint32_t free = broker_->driver().depot().shared().budget.free();
   ASSERT_TRUE(broker_->driver().reserve_slots(free - 1));
+  std::vector<UniqueFd> administrators;
+  for (size_t i = 0; i < kMaxControlConnectionsOfReserve; ++i) administrators.push_back(connect());
+  run_until([&] { return adopted_.size() == kMaxControlConnectionsOfReserve; });
   int turns = 0;
   loop_.at_end_of_turn([&] { ++turns; });
   const UniqueFd client = connect();
   int looks = 0;
   run_until([&] { return ++looks == 20; });
-  EXPECT_TRUE(adopted_.empty());
+  EXPECT_EQ(adopted_.size(), kMaxControlConnectionsOfReserve);
   EXPECT_LT(turns, 3 * looks) << "the listener is not polled meanwhile";
 
   broker_->driver().release_slots(1);
-  run_until([&] { return adopted_.size() == 1; });
+  run_until([&] { return adopted_.size() == kMaxControlConnectionsOfReserve + 1; });
   EXPECT_FALSE(is_closed(client));
 }
 

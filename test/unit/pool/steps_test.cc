@@ -8,7 +8,7 @@ class StepsTest : public PoolTest {
  protected:
   static PoolPolicy checked() {
     PoolPolicy checked = policy();
-    checked.check = {{"PING"}};
+    checked.check = {{.text = "PING"}};
     checked.idle_timeout = 0s;
     checked.max_lifetime = 0s;
     checked.check_interval = 0s;
@@ -16,7 +16,7 @@ class StepsTest : public PoolTest {
   }
   static PoolPolicy reset() {
     PoolPolicy reset = policy();
-    reset.reset = {{"RESET"}};
+    reset.reset = {{.text = "RESET"}};
     return reset;
   }
   std::pair<ConnectionId, Task> check_of(ConnectionId id) const { return {id, Task::check}; }
@@ -269,7 +269,7 @@ TEST_F(StepsTest, ACheckServesAnotherIfItsWaiterHasGone) {
 
 TEST_F(StepsTest, AForecastTellsOfChecksAndResets) {
   PoolPolicy both = checked();
-  both.reset = {{"RESET"}};
+  both.reset = {{.text = "RESET"}};
   const PoolId pool = add(both);
   const SessionId alice = session();
   const ConnectionId id = leave_idle(alice, pool);
@@ -373,7 +373,7 @@ TEST_F(StepsTest, WhatIsBeingCheckedIsEvictedOnlyAfterwards) {
 
 TEST_F(StepsTest, AStopEndsChecksAndResets) {
   PoolPolicy both = checked();
-  both.reset = {{"RESET"}};
+  both.reset = {{.text = "RESET"}};
   const PoolId pool = add(both);
   steps = Answer::never;
   const ConnectionId id = leave_idle(session(), pool);
@@ -405,7 +405,7 @@ TEST_F(StepsTest, AnotherLoginRenews) {
   const PoolId pool = add(checked());
   const ConnectionId id = leave_idle(session(), pool);
   PoolPolicy other = checked();
-  other.login = {{"AUTH"}};
+  other.login = {{.text = "AUTH"}};
   EXPECT_TRUE(depot->reconfigure_pool(now, pool, other, actions));
   carry_out();
   EXPECT_TRUE(closed(id, CloseReason::renewed));

@@ -1,0 +1,75 @@
+// Dialogues: goes through steps with servers, on sockets that nobody holds at the time.
+//
+// Loop thread only. Borrows each socket for as long as its dialogue lasts.
+#pragma once
+
+#include <absl/container/flat_hash_map.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/ids.h"
+#include "loop/loop.h"
+#include "loop/timer.h"
+#include "loop/watch_set.h"
+#include "wire/step_run.h"
+
+namespace berth::broker {
+
+// Which setting's steps they are.
+enum class Talk : uint8_t { greeting, login, reset, relogin, check };
+const char* name_of(Talk talk);
+
+class Dialogues {
+ public:
+  // Told once for each dialogue that was not abandoned, perhaps from within begin(): why it failed,
+  // or "".
+  using Callback = std::function<void(ConnectionId, Talk, const std::string& why)>;
+  Dialogues(loop::Loop& loop, Callback callback);
+
+  // Requires: this connection is in no dialogue. It fails at `until`, once expire() is called, and
+  // earlier if a step has a timeout of its own.
+  void begin(ConnectionId id, Talk talk, int fd, std::shared_ptr<const wire::StepProgram> program,
+             TimePoint until);
+  // No effect if there is none.
+  void abandon(ConnectionId id);
+  // To be called before the pools learn how late it is.
+  void expire();
+
+ private:
+  struct Dialogue {
+    Dialogue(Talk what, int socket, std::shared_ptr<const wire::StepProgram> program,
+             TimePoint begun_at, TimePoint end)
+        : talk(what), fd(socket), run(std::move(program)), begun(begun_at), until(end) {}
+
+    Talk talk;
+    int fd;
+    wire::StepRun run;
+    TimePoint begun;
+    TimePoint until;
+    size_t step = SIZE_MAX;  // that is under way
+    TimePoint step_until = kNever;
+    uint32_t watched = 0;  // epoll events
+  };
+
+  void ready(ConnectionId id, uint32_t events);
+  void receive(Dialogue& dialogue);
+  void advance(ConnectionId id);
+  void send(Dialogue& dialogue);
+  void time_step(Dialogue& dialogue);
+  bool watch(ConnectionId id, Dialogue& dialogue);
+  void finish(ConnectionId id, const std::string& why);
+  void forget(ConnectionId id);
+
+  loop::Loop& loop_;
+  Callback callback_;
+  absl::flat_hash_map<ConnectionId, std::unique_ptr<Dialogue>> dialogues_;
+  TimePoint next_step_end_ = kNever;  // or earlier
+  loop::Timer timer_;
+  loop::WatchSet watch_;
+};
+
+}  // namespace berth::broker

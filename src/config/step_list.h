@@ -1,0 +1,23 @@
+// StepList: the kind of the settings greeting, login, check and reset (berthd.toml(5), "STEPS").
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/steps.h"
+#include "config/setting.h"
+
+namespace berth::config {
+
+// An array of steps, which are tables, or one table for one step. Patterns compile; secrets are
+// read from their files here.
+struct StepList {
+  std::string_view none = {};  // the word for no steps, where there is one
+
+  std::optional<Steps> read(const Value& value, Reading& reading) const;
+  std::string write(const Steps& steps) const;  // of secrets, where they are
+  std::string bounds() const { return {}; }
+};
+
+}  // namespace berth::config
