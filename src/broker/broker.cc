@@ -26,9 +26,14 @@ uint64_t random_seed() {
   return seed;
 }
 
+pool::UserLimits user_limits(const config::DaemonSettings& daemon) {
+  return {daemon.max_leases_per_user, daemon.max_waiters_per_user};
+}
+
 pool::DepotSettings depot_settings(const config::DaemonSettings& daemon, uint32_t fd_limit) {
   const auto reserve = static_cast<uint32_t>(daemon.fd_reserve);
-  return {fd_limit > reserve ? fd_limit - reserve : 0, daemon.total_max_idle, random_seed()};
+  return {fd_limit > reserve ? fd_limit - reserve : 0, daemon.total_max_idle, user_limits(daemon),
+          random_seed()};
 }
 
 net::DialOptions dial_options(bool pin) {
@@ -129,6 +134,7 @@ absl::StatusOr<Broker::Reloaded> Broker::reload(const config::Settings& settings
   next.fd_reserve = settings_.fd_reserve;
   settings_ = std::move(next);
   driver_.set_total_max_idle(settings_.total_max_idle);
+  driver_.set_user_limits(user_limits(settings_));
   sessions_.set_limits(session_limits(settings_, driver_.depot().budget()));
   keys_.set_dynamic_default(settings.dynamic_default);
   reload_pools(settings.pools, done);

@@ -51,7 +51,7 @@ void PoolDriver::carry_out(const pool::Perform& action) {
   // asked.
   const bool greeted = connection->uses == 0 &&
                        depot_.pool(action.pool).policy().leaves_greeting() &&
-                       net::peek(upstream->fd.get()) == net::Peek::has_data;
+                       net::has_unread(upstream->fd.get());
   if (greeted || !begin(id, Talk::check)) ready(id);
 }
 

@@ -53,7 +53,8 @@ void Sessions::admit(UniqueFd fd, uint32_t socket) {
   if (const std::string refusal = refusal_of(peer->uid); !refusal.empty()) {
     return turn_away(std::move(fd), Code::kTooManySessions, refusal);
   }
-  const pool::SessionInfo info{peer->uid, peer->pid, socket, peer->netns_cookie != own_netns_};
+  const pool::SessionInfo info{peer->uid, peer->pid, socket, peer->netns_cookie != own_netns_,
+                               peer->gid};
   const uint64_t number = ++numbers_;
   const int pidfd = peer->pidfd.get();
   if (pidfd >= 0 && !openers_.add(pidfd, EPOLLIN, number)) peer->pidfd.reset();

@@ -10,12 +10,14 @@ using pool::IdleOrder;
 using pool::PoolPolicy;
 using pool::Sandbox;
 using pool::Share;
+using pool::Warm;
 
 // More connections than the kernel's default ceiling of descriptors (fs.nr_open) are a slip.
 constexpr int64_t kMostConnections = 1'000'000;
 constexpr int64_t kMostMinIdle = 100'000;
 // Fewer would leave berthd without its own descriptors: loop, log, gRPC, files being read.
 constexpr int64_t kLeastReserve = 32;
+constexpr int64_t kMostDials = 1'000;
 constexpr int64_t kMostUses = 1'000'000'000;
 
 constexpr Duration kShortest = 1ms;  // the resolution of the loop's timer
@@ -29,8 +31,12 @@ std::vector<LaterWord> later_protocols() {
 }
 
 Words<Share> shares() {
-  constexpr std::string_view kWhy = ": it needs carried leases or trust_holders";
-  return {{"user", "socket"}, {Share::user, Share::socket}, {{"group", kWhy}, {"any", kWhy}}};
+  return {{"user", "socket", "group", "any"},
+          {Share::user, Share::socket, Share::group, Share::any}};
+}
+
+Words<Warm> warmths() {
+  return {{"reuse", "single-use"}, {Warm::reuse, Warm::single_use}};
 }
 
 Words<Sandbox> sandboxes() {
@@ -63,6 +69,10 @@ const std::vector<Setting<DaemonSettings>>& daemon_settings() {
       {"max_sessions", field(&D::max_sessions, Whole{"sessions", 1, kMostConnections})},
       {"max_sessions_per_user",
        field(&D::max_sessions_per_user, Whole{"sessions", 1, kMostConnections})},
+      {"max_leases_per_user",
+       field(&D::max_leases_per_user, Limit{"leases", kMostConnections, NoneIs::refused})},
+      {"max_waiters_per_user",
+       field(&D::max_waiters_per_user, Limit{"requests", kMostConnections, NoneIs::refused})},
       {"drain_timeout", field(&D::drain_timeout, Time{kShortest, kDay, ZeroIs::allowed})},
       {"log_level", field(&D::log_level, log_levels())},
   };
@@ -76,11 +86,16 @@ const std::vector<Setting<PoolPolicy>>& pool_settings() {
       {"endpoints", field(&P::endpoints, EndpointList{}), Effect::renew},
       {"allow_users", field(&P::allow_uids, UserList{})},
       {"share", field(&P::share, shares()), Effect::renew},
+      {"trust_holders", field(&P::trust_holders, Flag{})},
       {"sandbox", field(&P::sandbox, sandboxes())},
       {"max_connections",
        field(&P::max_connections, Limit{"connections", kMostConnections, NoneIs::refused})},
       {"max_idle", field(&P::max_idle, Limit{"connections", kMostConnections, NoneIs::allowed})},
       {"min_idle", field(&P::min_idle, Whole{"connections", 0, kMostMinIdle})},
+      {"dial_concurrency", field(&P::dial_concurrency, Whole{"dials", 1, kMostDials})},
+      {"warm", field(&P::warm, warmths()), Effect::renew},
+      {"max_warm_age", field(&P::max_warm_age, Time{kShortest, kDay, ZeroIs::refused}),
+       Effect::new_dials},
       {"idle_order", field(&P::idle_order, idle_orders())},
       {"max_waiters", field(&P::max_waiters, Whole{"requests", 1, kMostConnections})},
       {"max_uses", field(&P::max_uses, Limit{"leases", kMostUses, NoneIs::refused})},

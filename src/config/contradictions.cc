@@ -72,6 +72,34 @@ void check_times(const pool::PoolPolicy& pool, const Said& said, Report& report)
   refuse("check_timeout", &pool::PoolPolicy::check_timeout);
 }
 
+void check_share(const pool::PoolPolicy& pool, const Said& said, Report& report) {
+  const bool wide = pool.share == pool::Share::group || pool.share == pool::Share::any;
+  if (!wide || pool.trust_holders || !all_valid(said, {"share", "trust_holders"})) return;
+  const std::string share = pool.share == pool::Share::any ? "\"any\"" : "\"group\"";
+  report.problem(said.place("share"),
+                 cite(said, "share", share) +
+                     " lets users have what others may have kept a duplicate of; if none of them "
+                     "does, say trust_holders = true");
+}
+
+// What is never given back is never reset, and never used twice.
+void check_warm(const pool::PoolPolicy& pool, const Said& said, Report& report) {
+  if (!said.valid("warm")) return;
+  const auto refuse = [&](const char* name, const std::string& why) {
+    if (!said.has(name) || !said.valid(name)) return;
+    report.problem(said.place(name), std::string(name) + " (line " +
+                                         std::to_string(said.place(name).line) +
+                                         ") is without effect: " + why);
+  };
+  if (pool.warm == pool::Warm::single_use) {
+    const std::string why = "what is " + cite(said, "warm", "\"single-use\"") + " does not return";
+    if (!pool.reset.empty()) refuse("reset", why);
+    if (pool.max_uses != 0) refuse("max_uses", why);
+  } else if (pool.max_warm_age != pool::PoolPolicy().max_warm_age) {
+    refuse("max_warm_age", "[pool." + pool.key + "] is not warm = \"single-use\"");
+  }
+}
+
 }  // namespace
 
 void check_pool(const pool::PoolPolicy& pool, const Said& said, Report& report) {
@@ -84,6 +112,8 @@ void check_pool(const pool::PoolPolicy& pool, const Said& said, Report& report) 
   check_room(pool, "max_connections", pool.max_connections, said, report);
   check_room(pool, "max_idle", pool.max_idle, said, report);
   check_relogin(pool, said, report);
+  check_share(pool, said, report);
+  check_warm(pool, said, report);
   check_times(pool, said, report);
   if (pool.allow_uids.empty() && said.valid("allow_users")) {
     report.warning(said.header(), "nobody may lease from " + title + ": it allows no users");

@@ -18,7 +18,6 @@ inline constexpr std::array kLaterSettings = std::to_array<std::string_view>({
     "close_on_release",
     "compression",
     "dial_command",
-    "dial_concurrency",
     "dns_refresh",
     "handoff",
     "health",
@@ -31,7 +30,6 @@ inline constexpr std::array kLaterSettings = std::to_array<std::string_view>({
     "listen_mode",
     "login_command",
     "max_channels",
-    "max_warm_age",
     "metrics",
     "resolver",
     "retry",
@@ -39,10 +37,8 @@ inline constexpr std::array kLaterSettings = std::to_array<std::string_view>({
     "stream_buffer",
     "tls",
     "traces",
-    "trust_holders",
     "verify",
     "via",
-    "warm",
 });
 
 inline constexpr std::array kLaterTables = std::to_array<std::string_view>({"dynamic", "socket"});

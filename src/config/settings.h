@@ -28,6 +28,8 @@ struct DaemonSettings {
   int total_max_idle = 0;   // idle connections of all pools; 0 unlimited, -1 none
   int max_sessions = 4096;  // at least 1, like the next one
   int max_sessions_per_user = 1024;
+  int max_leases_per_user = 0;   // of one user in all sessions; 0 unlimited
+  int max_waiters_per_user = 0;  // requests that wait; likewise
 
   Duration drain_timeout = 30s;  // 0: running leases are not waited for
   std::string log_level = "info";

@@ -27,6 +27,7 @@ v1::EventKind kind_of(pool::EventKind kind) {
     case pool::EventKind::renew: return v1::EVENT_RENEW;
     case pool::EventKind::evict: return v1::EVENT_EVICT;
     case pool::EventKind::expire: return v1::EVENT_EXPIRE;
+    case pool::EventKind::learn: return v1::EVENT_LEARN;
     case pool::EventKind::reload: return v1::EVENT_RELOAD;
     case pool::EventKind::remove: return v1::EVENT_REMOVE;
     case pool::EventKind::backoff: return v1::EVENT_BACKOFF;

@@ -51,7 +51,8 @@ void print(const v1::Event& event) {
     line += field("reason", word(v1::CloseReason_Name(event.close_reason()), kReasonPrefix));
   }
   if (event.kind() == v1::EVENT_REFUSE) line += field("code", word(v1::Code_Name(event.code())));
-  line += field(event.kind() == v1::EVENT_BACKOFF ? "ms" : "count", event.count());
+  const bool counts_ms = event.kind() == v1::EVENT_BACKOFF || event.kind() == v1::EVENT_LEARN;
+  line += field(counts_ms ? "ms" : "count", event.count());
   line += field("text", event.text());
   std::printf("%s  %-13s %s%s\n", local_time(event.time_unix_ms()).c_str(),
               word(v1::EventKind_Name(event.kind()), kKindPrefix).c_str(), event.key().c_str(),

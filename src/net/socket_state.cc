@@ -63,6 +63,11 @@ bool still_open(int fd) {
   return poll(&watch, 1, 0) == 0;
 }
 
+bool has_unread(int fd) {
+  int unread = 0;
+  return ioctl(fd, FIONREAD, &unread) == 0 && unread > 0;
+}
+
 bool has_upper_layer(int fd) {
   char name[16];
   socklen_t length = sizeof name;

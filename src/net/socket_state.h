@@ -27,6 +27,9 @@ Peek peek(int fd);
 // Whether a fresh connection, which may hold a greeting, is open both ways and without error.
 bool still_open(int fd);
 
+// Whether there are bytes to read. Consumes none.
+bool has_unread(int fd);
+
 // Whether a TCP socket has a layer on it (TCP_ULP: kernel TLS and its kin), or cannot tell.
 bool has_upper_layer(int fd);
 

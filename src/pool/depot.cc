@@ -112,6 +112,10 @@ SessionId Depot::open_session(const SessionInfo& info) {
   const SessionId id = sessions_.allocate();
   sessions_[id].id = id;
   sessions_[id].info = info;
+  std::unique_ptr<User>& user = users_[info.uid];
+  if (user == nullptr) user = std::make_unique<User>();
+  ++user->sessions;
+  sessions_[id].user = user.get();
   return id;
 }
 
@@ -127,6 +131,7 @@ void Depot::end_session(TimePoint now, SessionId id, Actions& actions) {
   while (Lease* lease = session->leases.front()) {
     pool_of(*lease->connection).end_lease(now, *lease, CloseReason::session_end, actions);
   }
+  if (--session->user->sessions == 0) users_.erase(session->info.uid);
   sessions_.free(id);
   for (const PoolId pool : left) pools_[pool]->wake(now, actions);
   settle(now, actions);
@@ -164,18 +169,35 @@ void Depot::request(TimePoint now, SessionId id, PoolId pool_id, const Request& 
   Session& session = *found;
   Pool& pool = *pools_[pool_id];
   std::optional<Refusal> refusal = refusal_of_access(session.info, pool.policy());
-  if (!refusal && session.leases.size() + request.count > kMaxLeasesPerSession) {
-    refusal = Refusal{Code::kQueueFull,
-                      "a session holds at most " + std::to_string(kMaxLeasesPerSession) + " leases",
-                      {},
-                      {}};
-  }
+  if (!refusal) refusal = refusal_of_amount(session, request.count);
   if (refusal) {
     pool.turn_away(now, id, request.request_id, std::move(*refusal), actions);
     return;
   }
   pool.request(now, session, request, actions);
   settle(now, actions);
+}
+
+std::optional<Refusal> Depot::refusal_of_amount(const Session& session, uint32_t count) const {
+  const auto full = [](std::string text) {
+    return Refusal{Code::kQueueFull, std::move(text), {}, {}};
+  };
+  if (session.leases.size() + count > kMaxLeasesPerSession) {
+    return full("a session holds at most " + std::to_string(kMaxLeasesPerSession) + " leases");
+  }
+  const User& user = *session.user;
+  const auto& [leases, waiters] = settings_.user_limits;
+  const std::string uid = "uid " + std::to_string(session.info.uid);
+  if (leases != kUnlimited && user.leases + user.wanted + count > static_cast<uint64_t>(leases)) {
+    return full(uid + " holds " + std::to_string(user.leases) + " leases, waits for " +
+                std::to_string(user.wanted) + " and asks for " + std::to_string(count) +
+                "; max_leases_per_user is " + std::to_string(leases));
+  }
+  if (waiters != kUnlimited && user.waiters >= static_cast<uint64_t>(waiters)) {
+    return full(uid + " has " + std::to_string(user.waiters) +
+                " requests that wait already (max_waiters_per_user)");
+  }
+  return std::nullopt;
 }
 
 Waiter* Depot::waiting(SessionId id, uint64_t request_id) const {

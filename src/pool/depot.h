@@ -21,9 +21,16 @@
 
 namespace berth::pool {
 
+// Of one uid, over all its sessions (rule 21); 0 unlimited.
+struct UserLimits {
+  int leases = kUnlimited;
+  int waiters = kUnlimited;
+};
+
 struct DepotSettings {
   uint32_t fd_limit = 1024;  // rlimit less the reserve
   int total_max_idle = kUnlimited;
+  UserLimits user_limits = {};
   uint64_t seed = 1;  // of all jitter
 };
 
@@ -47,6 +54,8 @@ class Depot {
   // Its key is free from now on; it goes once its last lease has come back.
   void remove_pool(TimePoint now, PoolId pool, Actions& actions);
   void set_total_max_idle(TimePoint now, int most, Actions& actions);
+  // What is held or waits already may stay.
+  void set_user_limits(UserLimits limits) { settings_.user_limits = limits; }
   const Pool& pool(PoolId id) const { return *pools_[id]; }
   // nullptr: it has gone.
   const Pool* try_pool(PoolId id) const {
@@ -138,6 +147,11 @@ class Depot {
   void advance(TimePoint now, Actions& actions);
 
   // --- what is ---
+  // nullptr: nobody of this uid is connected.
+  const User* user(uint32_t uid) const {
+    const auto at = users_.find(uid);
+    return at != users_.end() ? at->second.get() : nullptr;
+  }
   const Session* session(SessionId id) const { return sessions_.find(id); }
   const Connection* connection(ConnectionId id) const { return shared_.connections.find(id); }
   const Lease* lease(LeaseId id) const { return shared_.leases.find(id); }
@@ -149,6 +163,7 @@ class Depot {
 
  private:
   Pool& pool_of(const Connection& connection) { return *pools_[connection.pool]; }
+  std::optional<Refusal> refusal_of_amount(const Session& session, uint32_t count) const;
   Waiter* waiting(SessionId session, uint64_t request_id) const;
   // After each event: slots to those who wait for them, evictions, total_max_idle.
   void settle(TimePoint now, Actions& actions);
@@ -162,6 +177,7 @@ class Depot {
   DepotSettings settings_;
   Shared shared_;
   Slab<SessionId, Session> sessions_;
+  absl::flat_hash_map<uint32_t, std::unique_ptr<User>> users_;  // by uid
   Slab<PoolId, std::unique_ptr<Pool>> pools_;
   absl::flat_hash_map<std::string, PoolId, StringHash, std::equal_to<>> by_key_;
   std::vector<PoolId> dynamic_;

@@ -37,6 +37,7 @@ enum class EventKind : uint8_t {
   renew,    // `detail` idle connections were closed
   evict,    // likewise
   expire,   // likewise
+  learn,    // how many milliseconds the server's connections may be idle from now on
   reload,   // its settings have changed
   remove,   // it has left the configuration
   backoff,  // `detail` is for how many ms its endpoint is not dialled, after failures
@@ -61,6 +62,7 @@ constexpr const char* event_name(EventKind kind) {
     case EventKind::renew: return "renew";
     case EventKind::evict: return "evict";
     case EventKind::expire: return "expire";
+    case EventKind::learn: return "learn";
     case EventKind::reload: return "reload";
     case EventKind::remove: return "remove";
     case EventKind::backoff: return "backoff";

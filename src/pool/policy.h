@@ -16,8 +16,15 @@ using namespace std::chrono_literals;
 
 enum class IdleOrder { lifo, fifo };
 
-// To whom a connection may be granted again (DESIGN section 4, point 8).
-enum class Share { user, socket };
+// To whom a connection may be granted again (DESIGN section 4, point 8). A former holder may have
+// kept a duplicate, so group and any need trust_holders.
+enum class Share { user, socket, group, any };
+
+// What happens to a connection that comes back (rule 7).
+enum class Warm {
+  reuse,
+  single_use,  // it is closed: a protocol whose clients log in themselves
+};
 
 // What a session from another network namespace gets (DESIGN section 4, point 5).
 enum class Sandbox {
@@ -40,7 +47,10 @@ struct PoolPolicy {
   int max_idle = kUnlimited;  // 0 unlimited, -1 none
   int min_idle = 0;           // connections without an owner that are kept ready
   int max_waiters = 1000;
-  uint64_t max_uses = 0;  // grants per connection; 0 unlimited
+  int dial_concurrency = 4;  // dials at a time for min_idle
+  uint64_t max_uses = 0;     // grants per connection; 0 unlimited
+  Warm warm = Warm::reuse;
+  Duration max_warm_age = 45s;  // of single_use: never granted for so long, it is dialled anew
 
   Duration idle_timeout = 10min;  // 0 never
   Duration max_lifetime = 30min;  // 0 never; each connection's own is up to 25 % shorter
@@ -63,6 +73,7 @@ struct PoolPolicy {
 
   bool fail_fast = true;
   Share share = Share::user;
+  bool trust_holders = false;  // no former holder keeps a duplicate
   Sandbox sandbox = Sandbox::relay;
 
   // Whether the first holder reads what the server says first.

@@ -15,7 +15,7 @@ Pool::Pool(PoolId id, PoolPolicy policy, Shared& shared)
 void Pool::set_endpoints() {
   endpoints_.clear();
   for (const Endpoint& endpoint : policy_.endpoints) {
-    endpoints_.push_back({endpoint.url(), {}, {}});
+    endpoints_.push_back({endpoint.url(), {}, {}, {}});
   }
   BERTH_CHECK(!endpoints_.empty(), "a pool has an endpoint");
 }
@@ -27,7 +27,13 @@ Pool::~Pool() {
 }
 
 Owner Pool::owner_for(const SessionInfo& info) const {
-  return Owner(policy_.share == Share::socket ? info.socket : info.uid);
+  switch (policy_.share) {
+    case Share::user: return Owner(info.uid);
+    case Share::socket: return Owner(info.socket);
+    case Share::group: return Owner(info.gid);
+    case Share::any: break;
+  }
+  return Owner(0);
 }
 
 bool Pool::empty(TimePoint now) const {
@@ -102,7 +108,9 @@ TimePoint Pool::due_at(const Connection& connection) const {
 
 TimePoint Pool::idle_until(const Connection& connection) const {
   const bool never = connection.kept || policy_.idle_timeout == Duration::zero();
-  return never ? kNever : after(connection.idle_since, policy_.idle_timeout);
+  const TimePoint own = never ? kNever : after(connection.idle_since, policy_.idle_timeout);
+  const Duration learnt = endpoints_[connection.endpoint].idle_age.limit();
+  return learnt == Duration::zero() ? own : std::min(own, after(connection.quiet_since, learnt));
 }
 
 void Pool::close(TimePoint now, Connection& connection, CloseReason reason, Actions& actions,
@@ -138,6 +146,9 @@ void Pool::dialed(TimePoint now, Connection& connection, Actions& actions) {
     const double part = 1 - 0.25 * shared_.random.unit();
     connection.expires_at =
         after(now, std::chrono::duration_cast<Duration>(policy_.max_lifetime * part));
+  }
+  if (policy_.warm == Warm::single_use) {
+    connection.expires_at = std::min(connection.expires_at, after(now, policy_.max_warm_age));
   }
   connection.idle_since = now;
   proven(now, connection);
@@ -213,8 +224,21 @@ void Pool::lost(TimePoint now, Connection& connection, CloseReason reason, Actio
   const bool collected = connection.state == State::leased && !connection.lease.valid();
   if (connection.state != State::idle && !collected) return;
   if (collected) uncollect(connection, *collecting_);
+  const bool idle = connection.state == State::idle;
+  const size_t endpoint = connection.endpoint;
+  const Duration quiet = now - connection.quiet_since;
   close(now, connection, reason, actions);
+  if (idle) learn(now, endpoint, quiet);
   settle(now, actions);
+}
+
+// Rule 5: how long the server lets a connection be idle, kept ones too.
+void Pool::learn(TimePoint now, size_t endpoint, Duration quiet) {
+  IdleAge& idle_age = endpoints_[endpoint].idle_age;
+  if (!idle_age.closed(now, quiet)) return;
+  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(idle_age.limit()).count();
+  note(now, EventKind::learn, static_cast<uint64_t>(ms));
+  for (Connection& c : list(State::idle)) shared_.deadlines.set(c.deadline, due_at(c));
 }
 
 void Pool::evict(TimePoint now, Connection& connection, CloseReason reason, Actions& actions) {

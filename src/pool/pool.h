@@ -19,6 +19,7 @@
 #include "pool/deadlines.h"
 #include "pool/fd_budget.h"
 #include "pool/forecast.h"
+#include "pool/idle_age.h"
 #include "pool/idle_set.h"
 #include "pool/journal.h"
 #include "pool/policy.h"
@@ -159,6 +160,7 @@ class Pool {
     std::string name;
     Backoff backoff;
     std::string last_error;
+    IdleAge idle_age;
   };
 
   // One pass over the waiters, in the order of arrival (pool_serve.cc).
@@ -190,8 +192,10 @@ class Pool {
   void forget(Connection& connection);
   void note_failure(TimePoint now, const Connection& connection, std::string_view error);
   bool used_up(const Connection& connection) const {
-    return policy_.max_uses != 0 && connection.uses >= policy_.max_uses;
+    const uint64_t most = policy_.warm == Warm::single_use ? 1 : policy_.max_uses;
+    return most != 0 && connection.uses >= most;
   }
+  void learn(TimePoint now, size_t endpoint, Duration quiet);
   std::optional<CloseReason> unfit(TimePoint now, const Connection& connection) const;
   void close_all(TimePoint now, State state, CloseReason reason, Actions& actions);
 

@@ -126,6 +126,8 @@ Waiter& Pool::enqueue(Session& session, const Ticket& ticket, uint32_t count) {
   waiter.deadline.subject = id.value();
   shared_.deadlines.set(waiter.deadline, ticket.until);
   session.waiters.push_back(waiter);
+  ++session.user->waiters;
+  session.user->wanted += count;
   insert_in_order(waiters_, waiter,
                   [&](const Waiter& other) { return other.ticket.arrival > ticket.arrival; });
   missing_ += count;
@@ -171,6 +173,7 @@ void Pool::grant(TimePoint now, Waiter& waiter, Actions& actions) {
     list(State::leased).push_back(*connection);
     grant.leases.push_back(make_lease(now, session, waiter.owner, *connection));
   }
+  session.user->wanted -= waiter.count;
   waiter.count = 0;  // it lacks nothing more
   dequeue(now, waiter);
   actions.add(std::move(grant));
@@ -184,6 +187,7 @@ Granted Pool::make_lease(TimePoint now, Session& session, Owner owner, Connectio
   lease.connection = &connection;
   lease.granted_at = now;
   session.leases.push_back(lease);
+  ++session.user->leases;
   if (policy_.lease_warn + policy_.lease_timeout > Duration::zero()) watch_lease(lease);
   const bool fresh = connection.uses == 0;
   const bool new_session = !fresh && connection.last_session != session.id;
@@ -201,6 +205,8 @@ void Pool::dequeue(TimePoint now, Waiter& waiter) {
   missing_ -= waiter.missing();
   waiters_.remove(waiter);
   waiter.session->waiters.remove(waiter);
+  --waiter.session->user->waiters;
+  waiter.session->user->wanted -= waiter.count;
   shared_.deadlines.clear(waiter.deadline);
   shared_.waiters.free(waiter.id);
 }
@@ -264,6 +270,7 @@ void Pool::undo_use(Connection& connection, const Granted& granted) {
 
 void Pool::drop_lease(Lease& lease) {
   lease.session->leases.remove(lease);
+  --lease.session->user->leases;
   lease.connection->lease = {};
   shared_.deadlines.clear(lease.deadline);
   shared_.leases.free(lease.id);

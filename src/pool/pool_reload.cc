@@ -8,7 +8,8 @@ namespace berth::pool {
 
 bool Pool::reconfigure(TimePoint now, PoolPolicy policy, Actions& actions) {
   const bool elsewhere = policy.endpoints != policy_.endpoints || policy.share != policy_.share ||
-                         policy.login != policy_.login || policy.relogin != policy_.relogin;
+                         policy.login != policy_.login || policy.relogin != policy_.relogin ||
+                         policy.warm != policy_.warm;
   policy_ = std::move(policy);
   note(now, EventKind::reload);
   if (collecting_ != nullptr) put_back(now, *collecting_);

@@ -174,7 +174,9 @@ void Pool::refill(TimePoint now, size_t spare_dials, Actions& actions) {
   if (ending_ || intake_ == Intake::disabled) return;
   const auto wanted = static_cast<size_t>(policy_.min_idle);
   for (size_t ready = idle_.kept() + spare_dials; ready < wanted; ++ready) {
-    if (at_max() || !can_dial(now)) return;
+    const bool dials_enough =
+        count(State::connecting) >= static_cast<size_t>(policy_.dial_concurrency);
+    if (dials_enough || at_max() || !can_dial(now)) return;
     if (!shared_.slots.empty() || !shared_.budget.reserve(1)) {
       shared_.hungry.insert(id_);
       return;

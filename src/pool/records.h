@@ -46,8 +46,8 @@ constexpr bool may_move(State from, State to) {
   return false;
 }
 
-// To whom a connection may be granted again: nobody has held it yet, or a uid (share = "user"), or
-// a lease socket (share = "socket").
+// To whom a connection may be granted again: nobody has held it yet, or a uid (share = "user"), a
+// lease socket (share = "socket"), a gid (share = "group"), or everybody (share = "any").
 class Owner {
  public:
   constexpr Owner() = default;
@@ -130,11 +130,21 @@ struct SessionInfo {
   int32_t pid = 0;             // 0: in another pid namespace
   uint32_t socket = 0;         // which lease socket it came by
   bool foreign_netns = false;  // its network namespace is not the daemon's
+  uint32_t gid = 0;
+};
+
+// All sessions of one uid. It goes with the last of them.
+struct User {
+  uint32_t sessions = 0;
+  uint32_t leases = 0;
+  uint32_t waiters = 0;
+  uint32_t wanted = 0;  // leases that the waiters ask for
 };
 
 struct Session {
   SessionId id;
   SessionInfo info;
+  User* user = nullptr;
   List<Lease, &Lease::session_link> leases;
   List<Waiter, &Waiter::session_link> waiters;
 };

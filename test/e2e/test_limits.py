@@ -104,6 +104,25 @@ def test_idle_connections_make_room_for_another_pools(berthd, upstream, other_up
         assert lease.reused
 
 
+def test_one_user_holds_so_many_leases_in_all_sessions(berthd, upstream):
+    daemon = berthd(echo(upstream), max_leases_per_user=3)
+    first, second = daemon.session(), daemon.session()
+    with first.lease_many("echo", 2), second.lease("echo"):
+        with pytest.raises(berth.QueueFull, match="max_leases_per_user is 3"):
+            second.lease("echo")
+    second.lease("echo").release()
+
+
+def test_what_is_used_once_is_fresh_for_everyone(berthd, upstream):
+    daemon = berthd({"echo": {"endpoints": [upstream.url], "warm": "single-use", "min_idle": 2}})
+    session = daemon.session()
+    for _ in range(5):
+        with session.lease("echo") as lease:
+            assert not lease.reused
+            ask(lease.sock)
+    wait_until(lambda: len(upstream.open) == 2, "two are warm again")
+
+
 def test_idle_connections_make_room_for_sessions(berthd, upstream):
     daemon = berthd(echo(upstream), fd_limit=128)
     session = daemon.session()

@@ -2,12 +2,13 @@
 
 import http.client
 import subprocess
+import time
 
 import pytest
 
 from berthd import BERTH, settle
 from processes import wait_readable, wait_until
-from servers import need, wait_for_connections
+from servers import Nginx, need, wait_for_connections
 from upstream import read_line
 
 
@@ -75,6 +76,22 @@ def test_a_connection_that_nginx_closes_for_idleness_is_closed_here_too(berthd, 
     wait_for_connections(0, server.port, daemon, "nginx's close is noticed", seconds=4)
     second, request = get_numbers(session)
     assert second != first and request == 1
+
+
+def test_how_long_nginx_keeps_an_idle_connection_is_learnt(berthd, folder):
+    server = Nginx(folder, keepalive_timeout="2s")
+    try:
+        daemon = berthd(web(server))
+        session = daemon.session()
+        for _ in range(3):
+            get_numbers(session)
+            wait_until(lambda: daemon.connections_to(server.port) == 0, "nginx has closed it")
+        get_numbers(session)
+        began = time.monotonic()
+        wait_until(lambda: daemon.connections_to(server.port) == 0, "it is closed before nginx does it")
+        assert 1.4 < time.monotonic() - began < 1.9
+    finally:
+        server.kill()
 
 
 def test_sshs_greeting_waits_for_the_first_holder(berthd, sshd):

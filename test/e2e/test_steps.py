@@ -108,8 +108,9 @@ def test_another_greeting_than_expected_is_told(berthd, sshd):
 def test_a_greeting_that_is_left_does_not_fail_the_check(berthd, sshd):
     checked = {"endpoints": [sshd.url], "min_idle": 1, "check": PING, "check_after": "0s"}
     daemon = berthd({"ssh": checked})
+    wait_until(lambda: daemon.unread_from(sshd.port) > 0, "the greeting is there")
     with daemon.session().lease("ssh") as lease:
-        assert lease.sock.recv(4) == b"SSH-"
+        assert lease.reused is False and lease.sock.recv(4) == b"SSH-"
         lease.discard()
 
 

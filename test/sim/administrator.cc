@@ -22,6 +22,7 @@ size_t Player::add_pool(pool::PoolPolicy policy, bool dynamic) {
   const size_t index = free_place();
   model.dynamic = dynamic;
   model.most_kept = policy.min_idle;
+  if (model_.chance(40)) model.server_idle = 1200ms;
   model_.trace.add(model_.now, "add pool %llu", index);
   if (index == model_.pools.size()) model_.pools.emplace_back();
   model_.pools[index] = model;
@@ -52,6 +53,7 @@ void Player::renew() {
   const size_t index = any_pool();
   PoolModel& pool = model_.pools[index];
   ++pool.epoch;
+  pool.idle_age = {};
   size_t ready = 0;
   size_t out = 0;
   for (const auto& [id, c] : model_.connections) {
@@ -78,11 +80,12 @@ void Player::reload() {
   policy.endpoints[0].port = static_cast<uint16_t>(6379 + model_.random.below(2));
   const bool elsewhere = policy.endpoints != pool.policy.endpoints ||
                          policy.share != pool.policy.share || policy.login != pool.policy.login ||
-                         policy.relogin != pool.policy.relogin;
+                         policy.relogin != pool.policy.relogin || policy.warm != pool.policy.warm;
   if (elsewhere) {
     ++pool.epoch;
     pool.failures = 0;
     pool.failed_rounds = 0;
+    pool.idle_age = {};
   }
   // Which are kept is decided anew, and none while there are more than max_connections.
   for (auto& [id, c] : model_.connections) c.was_kept &= c.pool != index;

@@ -1,6 +1,7 @@
 #include "sim/checks.h"
 
 #include <algorithm>
+#include <map>
 #include <vector>
 
 namespace berth::sim {
@@ -47,7 +48,7 @@ std::vector<Lack> lacks(const Model& model, const Pool& pool) {
   const bool beyond = most != 0 && pool.total() - pool.count(State::closing) > most;
   std::vector<pool::Owner> coming;
   for (const Connection& c : pool.list(State::resetting)) {
-    const uint64_t uses = pool.policy().max_uses;
+    const uint64_t uses = Model::most_uses(pool.policy());
     const bool used_up = uses != 0 && c.uses >= uses;
     const bool fit = !beyond && !used_up && c.epoch == pool_model.epoch;
     if (c.task != pool::Task::inspect && fit) coming.push_back(c.owner);
@@ -100,6 +101,7 @@ void Checks::after_event() {
     if (model.failures == 0) somebody_looks_for_capacity(model, pool);
     min_idle_refilled(model, pool);
   }
+  users();
   eviction_order(sum);
   budget(sum);
   slots();
@@ -193,6 +195,8 @@ void Checks::deadline_of(const Connection& c, const Pool& pool) const {
     const bool stays = c.kept || policy.idle_timeout == 0s;
     due = std::min(c.expires_at, stays ? kNever : m.idle_since + policy.idle_timeout);
     due = std::min(due, c.check_at);
+    const Duration learnt = model_.pools[m.pool].idle_age.limit();
+    if (learnt != 0s) due = std::min(due, m.quiet_since + learnt);
     const Duration interval = policy.check.empty() ? 0s : policy.check_interval;
     expect(interval == 0s ? c.check_at == kNever
                           : c.check_at >= m.quiet_since + interval * 8 / 10 - 1us &&
@@ -263,6 +267,25 @@ void Checks::queue(size_t index, const Pool& pool) const {
   expect(waiting == pool.waiting() && waiting == model_.pools[index].waiting,
          "each request is answered or waits", index);
   expect(missing == pool.missing(), "a pool counts what its waiters lack", index);
+}
+
+void Checks::users() const {
+  std::map<uint32_t, pool::User> counted;
+  for (const SessionModel& session : model_.sessions) {
+    pool::User& user = counted[session.info.uid];
+    const pool::Session& own = *depot_.session(session.id);
+    ++user.sessions;
+    user.leases += static_cast<uint32_t>(own.leases.size());
+    user.waiters += static_cast<uint32_t>(own.waiters.size());
+    for (const Waiter& waiter : own.waiters) user.wanted += waiter.count;
+  }
+  for (const auto& [uid, expected] : counted) {
+    const pool::User* user = depot_.user(uid);
+    expect(user != nullptr && user->sessions == expected.sessions &&
+               user->leases == expected.leases && user->waiters == expected.waiters &&
+               user->wanted == expected.wanted,
+           "what a user has is counted", uid);
+  }
 }
 
 void Checks::eviction_order(const Sum& sum) const {
@@ -403,6 +426,8 @@ void Checks::min_idle_refilled(const PoolModel& model, const Pool& pool) const {
   if (model_.stopping || model.removed || model.failures > 0 || !shared.slots.empty()) return;
   if (model.intake == pool::Intake::disabled) return;
   if (shared.budget.free() == 0 || (most != 0 && pool.total() >= most)) return;
+  const auto at_once = static_cast<size_t>(model.policy.dial_concurrency);
+  if (pool.count(State::connecting) >= at_once) return;
   expect(pool.kept() + spare_dials(model_, pool) >= static_cast<size_t>(model.policy.min_idle),
          "min_idle is refilled while a slot is free");
 }
@@ -420,6 +445,11 @@ void Checks::after_advance() const {
         "nothing outlives idle_timeout", id.value());
     expect(m.lifetime == 0s || model_.now < m.up_at + m.lifetime,
            "nothing idle outlives max_lifetime", id.value());
+    expect(m.warm_age == 0s || model_.now < m.up_at + m.warm_age,
+           "nothing idle outlives max_warm_age", id.value());
+    const Duration learnt = model_.pools[m.pool].idle_age.limit();
+    expect(learnt == 0s || model_.now < m.quiet_since + learnt,
+           "nothing idle outlives what the server was learnt to allow", id.value());
   }
   for (const PoolModel& model : model_.pools) {
     if (model.gone || model_.now < model.surely_ready_at()) continue;

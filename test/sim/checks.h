@@ -41,6 +41,7 @@ class Checks {
   void deadline_of(const pool::Connection& connection, const pool::Pool& pool) const;
   void lease_of(const pool::Connection& connection, const ConnectionModel& model) const;
   void queue(size_t index, const pool::Pool& pool) const;
+  void users() const;
   void eviction_order(const Sum& sum) const;
   void budget(const Sum& sum) const;
   void limits(const PoolModel& model, const pool::Pool& pool) const;

@@ -104,6 +104,8 @@ void Driver::deliver(const Pending& pending) {
         c->since = c->up_at = c->idle_since = model_.now;
         model_.used(*c, true);
         c->lifetime = model_.pools[c->pool].policy.max_lifetime;
+        const pool::PoolPolicy& policy = model_.pools[c->pool].policy;
+        if (policy.warm == pool::Warm::single_use) c->warm_age = policy.max_warm_age;
         model_.pools[c->pool].failures = 0;
         model_.pools[c->pool].failed_rounds = 0;
         model_.pools[c->pool].succeeded_event = model_.event + 1;
@@ -251,8 +253,8 @@ void Driver::on(uint64_t decided, const Refuse& refuse) {
              "only what can never be had is invalid", ask.count);
       break;
     case Code::kQueueFull:
-      expect(ask.queue_before >= static_cast<size_t>(pool.policy.max_waiters), "the queue is full",
-             ask.pool);
+      expect(ask.too_much || ask.queue_before >= static_cast<size_t>(pool.policy.max_waiters),
+             "the queue is full", ask.pool);
       break;
     default: expect(false, "this refusal has a reason", static_cast<uint64_t>(refuse.refusal.code));
   }

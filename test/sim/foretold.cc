@@ -69,7 +69,7 @@ pool::Forecast Foretold::forecast() const {
 }
 
 void Foretold::judge(ActionSpan actions) const {
-  if (overdue_) return;
+  if (overdue_ || ask_.too_much) return;  // of what its user has, a forecast knows nothing
   const bool answer = foretold_.step == Step::refuse || foretold_.step == Step::grant;
   expect(answer != depot_.waits(ask_.key.session, ask_.key.request),
          "who is foretold an answer has it, and who is not waits", ask_.key.request);

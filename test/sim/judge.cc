@@ -95,12 +95,17 @@ void Driver::judge_close(uint64_t decided, const ConnectionModel& c, const Close
       break;
     case CloseReason::overflow: expect(!c.was_kept, "min_idle does not overflow", id); break;
     case CloseReason::idle:
+      if (const Duration learnt = pool.idle_age.limit();
+          learnt != 0s && model_.now >= c.quiet_since + learnt) {
+        break;
+      }
       expect(!c.was_kept, "min_idle does not idle out", id);
       expect(policy.idle_timeout != 0s && model_.now >= c.idle_since + policy.idle_timeout,
              "nothing idles out before its time", id);
       break;
     case CloseReason::age:
-      expect(c.lifetime != 0s && model_.now >= c.up_at + c.lifetime * 3 / 4,
+      expect((c.lifetime != 0s && model_.now >= c.up_at + c.lifetime * 3 / 4) ||
+                 (c.warm_age != 0s && model_.now >= c.up_at + c.warm_age),
              "nothing ages out before its time", id);
       break;
     case CloseReason::renewed:
@@ -111,7 +116,7 @@ void Driver::judge_close(uint64_t decided, const ConnectionModel& c, const Close
              "only what was idle through two ticks expires", id);
       break;
     case CloseReason::uses:
-      expect(policy.max_uses != 0 && c.uses >= policy.max_uses,
+      expect(Model::most_uses(policy) != 0 && c.uses >= Model::most_uses(policy),
              "nothing is closed before it is used up", id);
       break;
     case CloseReason::removed:
@@ -210,6 +215,7 @@ void Driver::judge_choice(const ConnectionModel& c, const Ask& ask) const {
 void Driver::judge_grant(uint64_t decided, const Grant& grant, const Ask& ask) {
   const PoolModel& pool = model_.pools[ask.pool];
   expect(ask.permitted, "allow_users holds", ask.pool);
+  expect(!ask.too_much, "nobody has more than one user may", ask.key.request);
   expect(!pool.removed, "a removed pool grants nothing", ask.pool);
   expect(grant.pool == pool.id, "a grant comes from the pool that was asked");
   expect(grant.leases.size() == ask.count, "all of a batch or none", grant.leases.size());
@@ -227,8 +233,10 @@ void Driver::judge_grant(uint64_t decided, const Grant& grant, const Ask& ask) {
            "new_session says that the last holder was another", id);
     expect(!g.new_session || from_another, "new_session only if the last holder was another", id);
     expect(c.epoch == pool.epoch, "what was renewed is not granted", id);
-    expect(pool.policy.max_uses == 0 || c.uses < pool.policy.max_uses,
-           "what is used up is not granted", id);
+    const uint64_t most = Model::most_uses(pool.policy);
+    expect(most == 0 || c.uses < most, "what is used up is not granted", id);
+    expect(c.warm_age == 0s || model_.now < c.up_at + c.warm_age,
+           "what has been warm for too long is not granted", id);
     const pool::Connection* own = depot_.connection(c.id);
     expect(own != nullptr && model_.now < own->expires_at, "what is too old is not granted", id);
     expect(c.lifetime == 0s || model_.now < c.up_at + c.lifetime, "what is too old is not granted",

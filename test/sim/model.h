@@ -41,6 +41,8 @@ struct PoolModel {
   bool removed = false;  // it has left the configuration; its last leases are still out
   bool gone = false;
   Upstream upstream = Upstream::healthy;
+  Duration server_idle = 0s;  // the server closes what is quiet for so long; 0 never
+  pool::IdleAge idle_age;     // what that teaches
   uint64_t epoch = 0;
   uint64_t failures = 0;  // of dials, since one succeeded
   int failed_rounds = 0;  // those side by side count once
@@ -93,6 +95,7 @@ struct ConnectionModel {
   TimePoint dialed_at{};
   TimePoint up_at{};
   Duration lifetime{};  // max_lifetime when it was dialled
+  Duration warm_age{};  // and max_warm_age, of a single-use pool; 0 none
   TimePoint since{};    // in this stage
   TimePoint idle_since{};
   TimePoint quiet_since{};  // the last time it was used, or that its server answered
@@ -125,6 +128,7 @@ struct Ask {
   bool patient = true;
   bool cancelled = false;
   bool permitted = true;
+  bool too_much = false;    // for its user
   size_t queue_before = 0;  // who waited in the pool when it was asked
   bool in_hand = false;     // granted; the program cannot take it yet
   uint64_t order = 0;       // of arrival
@@ -149,6 +153,7 @@ struct Model {
   TimePoint drained_by{};  // a shutdown revokes no sooner
   bool calm = false;       // the world does what it should
   int total_max_idle = pool::kUnlimited;
+  pool::UserLimits user_limits;
   uint32_t others_fds = 0;       // reserved beside the pools
   uint64_t make_room_event = 0;  // idle connections go for others' descriptors
   std::vector<PoolModel> pools;
@@ -186,8 +191,16 @@ struct Model {
     throw Broken{"an action names a pool that exists", id.value()};
   }
   pool::Owner owner_for(size_t pool, const pool::SessionInfo& info) const {
-    const bool by_socket = pools[pool].policy.share == pool::Share::socket;
-    return pool::Owner(by_socket ? info.socket : info.uid);
+    switch (pools[pool].policy.share) {
+      case pool::Share::user: return pool::Owner(info.uid);
+      case pool::Share::socket: return pool::Owner(info.socket);
+      case pool::Share::group: return pool::Owner(info.gid);
+      case pool::Share::any: break;
+    }
+    return pool::Owner(0);
+  }
+  static uint64_t most_uses(const pool::PoolPolicy& policy) {
+    return policy.warm == pool::Warm::single_use ? 1 : policy.max_uses;
   }
   bool may_ask(size_t pool, const pool::SessionInfo& info) const {
     const pool::PoolPolicy& policy = pools[pool].policy;

@@ -26,6 +26,7 @@ Player::Player(uint64_t seed, bool aloud)
       driver_(model_, settings_.depot) {
   model_.now += 1h;
   model_.total_max_idle = settings_.depot.total_max_idle;
+  model_.user_limits = settings_.depot.user_limits;
   model_.listening = model_.chance(50);
   driver_.depot().journal().listen(model_.listening);
   for (const pool::PoolPolicy& policy : settings_.pools) add_pool(policy, false);
@@ -66,7 +67,7 @@ void Player::sometimes() {
     case 3: return model_.chance(50) ? release_what_is_not_his() : release_what_was_revoked();
     case 4:
     case 5: return lose_one();
-    case 6: return others();
+    case 6: return model_.chance(50) ? others() : close_quiet();
     case 7: return driver_.hand_over_again();
     default: return seldom();
   }
@@ -106,6 +107,7 @@ void Player::open_session() {
   session.info.uid = static_cast<uint32_t>(model_.random.below(3));
   session.info.socket = static_cast<uint32_t>(model_.random.below(2));
   session.info.foreign_netns = model_.chance(10);
+  session.info.gid = static_cast<uint32_t>(model_.random.below(2));
   session.id = driver_.depot().open_session(session.info);
   model_.trace.add(model_.now, "open session %llu, uid %llu, socket %llu", session.id.value(),
                    session.info.uid, session.info.socket);
@@ -168,6 +170,10 @@ void Player::ask() {
   const PoolId pool = model_.pools[ask.pool].id;
   ask.queue_before = driver_.depot().pool(pool).waiting();
   ask.permitted = model_.may_ask(ask.pool, session.info);
+  const pool::User& user = *driver_.depot().user(session.info.uid);
+  const auto& [leases, waiters] = model_.user_limits;
+  ask.too_much = (leases != 0 && user.leases + user.wanted + ask.count > size_t(leases)) ||
+                 (waiters != 0 && user.waiters >= size_t(waiters));
   ++model_.pools[ask.pool].waiting;
   model_.asks.emplace(ask.key, ask);
   pool::Depot& depot = driver_.depot();
@@ -277,15 +283,41 @@ void Player::lose_one() {
   if (model_.connections.empty()) return;
   auto at = model_.connections.begin();
   std::advance(at, static_cast<ptrdiff_t>(model_.random.below(model_.connections.size())));
-  ConnectionModel& c = at->second;
-  const ConnectionId id = c.id;
+  lose(at->first);
+}
+
+void Player::lose(ConnectionId id) {
+  ConnectionModel& c = model_.connections.at(id);
   const pool::Connection* own = driver_.depot().connection(id);
   const bool ready = own != nullptr && !own->lease.valid() &&
                      (own->state == pool::State::idle || own->state == pool::State::leased);
   if (ready && c.stage == Stage::open) c.stage = Stage::returned;
+  if (ready && own->state == pool::State::idle) {
+    model_.pools[c.pool].idle_age.closed(model_.now, model_.now - c.quiet_since);
+  }
   model_.trace.add(model_.now, "lost %llu", id.value());
   event(
       [&](Actions& actions) { driver_.depot().lost(model_.now, id, CloseReason::dead, actions); });
+}
+
+// A server with an idle timeout closes the one that is quiet for longest, when its time has come.
+void Player::close_quiet() {
+  driver_.carry_out();
+  const size_t index = any_pool();
+  const Duration limit = model_.pools[index].server_idle;
+  if (limit == 0s) return;
+  const ConnectionModel* quietest = nullptr;
+  for (const auto& [id, c] : model_.connections) {
+    if (c.pool != index || c.stage != Stage::open) continue;
+    if (quietest == nullptr || c.quiet_since < quietest->quiet_since) quietest = &c;
+  }
+  if (quietest == nullptr || quietest->quiet_since + limit < model_.now) return;
+  const ConnectionId id = quietest->id;
+  driver_.pass_time(quietest->quiet_since + limit, true);
+  const auto at = model_.connections.find(id);
+  if (at == model_.connections.end() || at->second.quiet_since + limit != model_.now) return;
+  const pool::Connection* own = driver_.depot().connection(id);
+  if (own != nullptr && own->state == pool::State::idle) lose(id);
 }
 
 // --- time to make good ---

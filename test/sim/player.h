@@ -41,6 +41,8 @@ class Player {
   // Servers.
   void change_upstream();
   void lose_one();
+  void lose(ConnectionId id);
+  void close_quiet();
   // The administrator and the rest of the daemon (administrator.cc).
   size_t free_place() const;
   size_t add_pool(pool::PoolPolicy policy, bool dynamic);

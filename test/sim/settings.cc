@@ -22,7 +22,8 @@ pool::PoolPolicy Player::draw_policy(Random& random, size_t index) {
   policy.allow_uids = {0, 1};
   if (random.below(4) > 0) policy.allow_uids.push_back(2);
   policy.idle_order = any_of(random, {pool::IdleOrder::lifo, pool::IdleOrder::fifo});
-  policy.share = any_of(random, {pool::Share::user, pool::Share::user, pool::Share::socket});
+  policy.share = any_of(random, {pool::Share::user, pool::Share::user, pool::Share::socket,
+                                 pool::Share::group, pool::Share::any});
   policy.sandbox = any_of(random, {pool::Sandbox::relay, pool::Sandbox::pinned});
   policy.max_connections = any_of(random, {0, 1, 2, 3, 5, 8});
   policy.min_idle = any_of(random, {0, 0, 0, 1, 2});
@@ -40,6 +41,9 @@ pool::PoolPolicy Player::draw_policy(Random& random, size_t index) {
   if (random.below(2) == 0) policy.reset = {{.text = "RESET"}};
   if (random.below(2) == 0) policy.check = {{.text = "PING"}};
   if (random.below(4) == 0) policy.login = {{.text = "AUTH"}};
+  policy.dial_concurrency = any_of(random, {1, 2, 4});
+  if (random.below(5) == 0) policy.warm = pool::Warm::single_use;
+  policy.max_warm_age = any_of<Duration>(random, {300ms, 2s, 45s});
   policy.check_after = any_of<Duration>(random, {0s, 5ms, 300ms, 5s});
   policy.check_interval = any_of<Duration>(random, {0s, 200ms, 1s, 10s});
   policy.check_timeout = 100ms;
@@ -67,6 +71,8 @@ Player::Settings Player::draw_settings(Random& random) {
   settings.depot.fd_limit =
       static_cast<uint32_t>(min_idle) + 6 + static_cast<uint32_t>(random.below(16));
   settings.depot.total_max_idle = draw_total_max_idle(random);
+  settings.depot.user_limits.leases = any_of(random, {0, 0, 4, 12});
+  settings.depot.user_limits.waiters = any_of(random, {0, 0, 3, 8});
   settings.depot.seed = random.next();
   return settings;
 }

@@ -214,6 +214,10 @@ TEST_F(BrokerTest, AReloadRenewsForTheSettingsOfWhichTheManualSaysSo) {
       {"reset", [](auto& p) { p.reset = kSteps; }},
       {"relogin", [](auto& p) { p.relogin = true; }},
       {"fail_fast", [](auto& p) { p.fail_fast = false; }},
+      {"trust_holders", [](auto& p) { p.trust_holders = true; }},
+      {"dial_concurrency", [](auto& p) { p.dial_concurrency = 7; }},
+      {"warm", [](auto& p) { p.warm = pool::Warm::single_use; }},
+      {"max_warm_age", [](auto& p) { p.max_warm_age = 7s; }},
   };
   start();
   const pool::PoolPolicy original = policy();
@@ -245,6 +249,8 @@ TEST_F(BrokerTest, AReloadTellsWhichSettingsOfTheDaemonWaitForARestart) {
   settings_.daemon.total_max_idle = 7;
   settings_.daemon.max_sessions = 7;
   settings_.daemon.max_sessions_per_user = 7;
+  settings_.daemon.max_leases_per_user = 7;
+  settings_.daemon.max_waiters_per_user = 7;
   settings_.daemon.drain_timeout = 7s;
   settings_.daemon.log_level = "warn";
   const auto done = broker_->reload(settings_);

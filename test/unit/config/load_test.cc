@@ -24,6 +24,8 @@ fd_reserve = 100
 total_max_idle = 50
 max_sessions = 10
 max_sessions_per_user = 5
+max_leases_per_user = 6
+max_waiters_per_user = 7
 drain_timeout = "0s"
 log_level = "off"
 
@@ -32,7 +34,10 @@ protocol = "raw"
 endpoints = ["TCP://Example.Org:6379"]
 allow_users = ["root", 0, 4000000000, "12345678"]
 share = "socket"
+trust_holders = true
 sandbox = "pinned"
+dial_concurrency = 9
+warm = "reuse"
 max_connections = "unlimited"
 max_idle = "none"
 min_idle = 0
@@ -65,6 +70,8 @@ fail_fast = false
                                  .total_max_idle = 50,
                                  .max_sessions = 10,
                                  .max_sessions_per_user = 5,
+                                 .max_leases_per_user = 6,
+                                 .max_waiters_per_user = 7,
                                  .drain_timeout = 0s,
                                  .log_level = "off"};
   EXPECT_EQ(loaded.settings.daemon, daemon);
@@ -75,6 +82,7 @@ fail_fast = false
                             .max_idle = pool::kNone,
                             .min_idle = 0,
                             .max_waiters = 7,
+                            .dial_concurrency = 9,
                             .max_uses = 100,
                             .idle_timeout = 0s,
                             .max_lifetime = 24h,
@@ -91,6 +99,7 @@ fail_fast = false
                             .check_timeout = 5s,
                             .fail_fast = false,
                             .share = pool::Share::socket,
+                            .trust_holders = true,
                             .sandbox = pool::Sandbox::pinned,
                             .allow_uids = {0, 4000000000, 12345678}};
   EXPECT_EQ(loaded.settings.pools, std::vector{redis});
@@ -156,7 +165,8 @@ max_sesions = 5
                  "\"max_sessions\"?"),
                 ("DIR/pools.d/a.toml:2: endpoints: \"h:1\": no scheme; write tcp://HOST:PORT or "
                  "unix:///PATH"),
-                "DIR/pools.d/a.toml:3: share must be \"user\" or \"socket\"; found \"all\"",
+                "DIR/pools.d/a.toml:3: share must be \"user\", \"socket\", \"group\" or \"any\"; "
+                "found \"all\"",
                 "DIR/pools.d/b.toml:1: not valid TOML: …",
                 ("DIR/pools.d/c.toml:1: [daemon] stands in the main file only; this file may hold "
                  "[pool.NAME] tables"),

@@ -16,7 +16,8 @@ TEST_F(ConfigMessage, AnUnknownSettingIsAnsweredWithAllThatMayStandThere) {
   EXPECT_EQ(problems_in("[daemon]\ncolour = 1\n"),
             Lines{"2: unknown setting \"colour\" in [daemon]; it may hold lease_socket, "
                   "lease_socket_mode, control_socket, control_socket_mode, admins, fd_reserve, "
-                  "total_max_idle, max_sessions, max_sessions_per_user, drain_timeout, log_level"});
+                  "total_max_idle, max_sessions, max_sessions_per_user, max_leases_per_user, "
+                  "max_waiters_per_user, drain_timeout, log_level"});
 }
 
 TEST_F(ConfigMessage, ASettingInTheWrongTableIsSentHome) {
@@ -38,9 +39,31 @@ TEST_F(ConfigMessage, WhatALaterVersionBringsIsRefusedByName) {
   EXPECT_EQ(
       problems_with("protocol = \"redis\""),
       Lines{"protocol = \"redis\" is not available in this version of berth; only \"raw\" is"});
-  EXPECT_EQ(problems_with("share = \"any\""),
-            Lines{"share = \"any\" is not available in this version of berth: it needs carried "
-                  "leases or trust_holders"});
+}
+
+TEST_F(ConfigMessage, WhoSharesWithOthersMustTrustThem) {
+  for (const std::string share : {"any", "group"}) {
+    EXPECT_EQ(problems_with("share = \"" + share + "\""),
+              Lines{"share = \"" + share +
+                    "\" (line 3) lets users have what others may have kept a duplicate of; if none "
+                    "of them does, say trust_holders = true"});
+    EXPECT_EQ(problems_with("share = \"" + share + "\"\ntrust_holders = true"), Lines{});
+  }
+}
+
+TEST_F(ConfigMessage, WhatIsUsedOnceIsNotUsedAgain) {
+  const std::string once = "warm = \"single-use\"\n";
+  EXPECT_EQ(
+      problems_with(once + "reset = {send = \"x\"}"),
+      Lines{"reset (line 4) is without effect: what is warm = \"single-use\" (line 3) does not "
+            "return"});
+  EXPECT_EQ(
+      problems_with(once + "max_uses = 3"),
+      Lines{"max_uses (line 4) is without effect: what is warm = \"single-use\" (line 3) does "
+            "not return"});
+  EXPECT_EQ(
+      problems_with("max_warm_age = \"3s\""),
+      Lines{"max_warm_age (line 3) is without effect: [pool.redis] is not warm = \"single-use\""});
 }
 
 TEST_F(ConfigMessage, OutsideOfTheTables) {

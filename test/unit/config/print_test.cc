@@ -31,6 +31,8 @@ fd_reserve = 64
 total_max_idle = "unlimited"
 max_sessions = 4096
 max_sessions_per_user = 1024
+max_leases_per_user = "unlimited"
+max_waiters_per_user = "unlimited"
 drain_timeout = "30s"
 log_level = "info"
 
@@ -39,10 +41,14 @@ protocol = "raw"
 endpoints = ["tcp://[::1]:6379"]
 allow_users = [0, 4000000000]  # root, 4000000000
 share = "user"
+trust_holders = false
 sandbox = "relay"
 max_connections = 20
 max_idle = "unlimited"
 min_idle = 0
+dial_concurrency = 4
+warm = "reuse"
+max_warm_age = "45s"
 idle_order = "lifo"
 max_waiters = 1000
 max_uses = "unlimited"
@@ -85,13 +91,17 @@ fd_reserve = 32
 total_max_idle = 77
 max_sessions = 1
 max_sessions_per_user = 2
+max_leases_per_user = 3
+max_waiters_per_user = 4
 drain_timeout = "0s"
 log_level = "trace"
 
 [pool."with.dots"]
 endpoints = ["unix:///tmp/a%20b \"c\""]
 allow_users = ["root", 1]
-share = "socket"
+share = "any"
+trust_holders = true
+dial_concurrency = 9
 sandbox = "pinned"
 max_connections = "unlimited"
 max_idle = "none"
@@ -115,6 +125,8 @@ fail_fast = false
 
 [pool.0]
 endpoints = ["unix://@abstract"]
+warm = "single-use"
+max_warm_age = "8s"
 min_idle = 1
 )");
   EXPECT_EQ(lines(loaded.problems), Lines{});

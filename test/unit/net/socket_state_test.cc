@@ -185,5 +185,17 @@ TEST(SocketState, AUnixServersOwnNameDoesNotMatter) {
   EXPECT_EQ(inspect_released(fd.get(), alias).verdict, Released::clean);
 }
 
+TEST(HasUnread, ConsumesNothing) {
+  int pair[2];
+  ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
+  const UniqueFd ours(pair[0]);
+  const UniqueFd theirs(pair[1]);
+  EXPECT_FALSE(has_unread(ours.get()));
+  ASSERT_EQ(2, send(theirs.get(), "hi", 2, 0));
+  EXPECT_TRUE(has_unread(ours.get()));
+  char bytes[4];
+  EXPECT_EQ(2, recv(ours.get(), bytes, sizeof bytes, 0));
+}
+
 }  // namespace
 }  // namespace berth::net

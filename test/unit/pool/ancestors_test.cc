@@ -13,7 +13,7 @@ class Ancestors : public PoolTest {};
 
 // Capacity 3, key capacity 2: put k1, j1, k2, k3 evicts k1; put j2 evicts j1.
 TEST_F(Ancestors, KeyCapacityThenTotalCapacityEvictTheOldestPut) {
-  start({100, 3, 1});
+  start({.fd_limit = 100, .total_max_idle = 3});
   PoolPolicy k = policy("k");
   PoolPolicy j = policy("j");
   k.max_idle = j.max_idle = 2;
@@ -38,7 +38,7 @@ TEST_F(Ancestors, KeyCapacityThenTotalCapacityEvictTheOldestPut) {
 
 // Capacity 1: put k,a; put k,b; take k must find b; put x,c must not crash.
 TEST_F(Ancestors, EvictingAKeysOnlyEntryWhilePuttingThatKeyLeavesTheNewOneReachable) {
-  start({100, 1, 1});
+  start({.fd_limit = 100, .total_max_idle = 1});
   const PoolId k = add(policy("k"));
   const PoolId x = add(policy("x"));
   const SessionId alice = session();
@@ -101,7 +101,7 @@ TEST_F(Ancestors, AnIdleSetForgetsOwnersThatHaveNothingIdle) {
 // --- connpool and resourcepool ---
 
 TEST_F(Ancestors, OneResourceElevenCycles) {
-  start({1, kUnlimited, 1});
+  start({.fd_limit = 1, .total_max_idle = kUnlimited});
   const PoolId pool = add(policy());
   const SessionId alice = session();
   for (int i = 0; i < 11; ++i) leave_idle(alice, pool);
@@ -112,7 +112,7 @@ TEST_F(Ancestors, OneResourceElevenCycles) {
 // puts.
 TEST_F(Ancestors, ManyResourcesNeverExceedTheLimitAndEndWithNoneInUse) {
   for (const size_t resources : {9u, 10u, 11u, 113u}) {
-    start({10, kUnlimited, 1});
+    start({.fd_limit = 10, .total_max_idle = kUnlimited});
     std::vector<PoolId> pools;
     for (size_t i = 0; i < resources; ++i) pools.push_back(add(policy("r" + std::to_string(i))));
     const SessionId alice = session();
@@ -163,7 +163,7 @@ TEST_F(Ancestors, AStaleReleaseDoesNotTouchTheNewHolder) {
 }
 
 TEST_F(Ancestors, ARequestDuringAReleaseAtFullLoadWaitsForTheClose) {
-  start({1, kUnlimited, 1});
+  start({.fd_limit = 1, .total_max_idle = kUnlimited});
   closings = Answer::never;
   const PoolId pool = add(policy());
   const SessionId alice = session();
@@ -176,7 +176,7 @@ TEST_F(Ancestors, ARequestDuringAReleaseAtFullLoadWaitsForTheClose) {
 }
 
 TEST_F(Ancestors, AnFdLimitOfZeroGrantsNothingAndDoesNotWrapRound) {
-  start({0, kUnlimited, 1});
+  start({.fd_limit = 0, .total_max_idle = kUnlimited});
   const PoolId pool = add(policy());
   const uint64_t request = ask(session(), pool, 1s);
   pass(1s);

@@ -211,7 +211,7 @@ TEST_F(Endings, OfTheEmptyDynamicPoolsTheLeastRecentlyUsedIsForgotten) {
 }
 
 TEST_F(Endings, AnEmptyPoolThatIsHungryForSlotsCanBeForgotten) {
-  start({1, kUnlimited, 1});
+  start({.fd_limit = 1, .total_max_idle = kUnlimited});
   take(session(), add(policy("other")));
   PoolPolicy p = policy("hungry");
   p.min_idle = 1;

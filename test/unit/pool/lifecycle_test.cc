@@ -125,7 +125,7 @@ TEST_F(Lifecycle, MaxIdleNoneKeepsNothingButServesWhoWaits) {
 }
 
 TEST_F(Lifecycle, TotalMaxIdleClosesTheLeastRecentlyReturnedOfAnyPool) {
-  start({100, 2, 1});
+  start({.fd_limit = 100, .total_max_idle = 2});
   const PoolId one = add(policy("one"));
   const PoolId two = add(policy("two"));
   const SessionId alice = session();
@@ -139,7 +139,7 @@ TEST_F(Lifecycle, TotalMaxIdleClosesTheLeastRecentlyReturnedOfAnyPool) {
 }
 
 TEST_F(Lifecycle, TotalMaxIdleNoneKeepsOnlyMinIdle) {
-  start({100, kNone, 1});
+  start({.fd_limit = 100, .total_max_idle = kNone});
   PoolPolicy p = policy();
   p.min_idle = 1;
   const PoolId pool = add(p);

@@ -161,7 +161,7 @@ TEST_F(Order, E_WhatIsWarmIsNotGivenUpForDialsThatWaitForAProbe) {
 }
 
 TEST_F(Order, F_UnderTheBudgetTheOneIdleLongestOfAnyPoolGoes) {
-  start({2, kUnlimited, 1});
+  start({.fd_limit = 2, .total_max_idle = kUnlimited});
   const PoolId one = add(policy("one"));
   const PoolId two = add(policy("two"));
   const PoolId three = add(policy("three"));
@@ -176,7 +176,7 @@ TEST_F(Order, F_UnderTheBudgetTheOneIdleLongestOfAnyPoolGoes) {
 }
 
 TEST_F(Order, F_WhatKeepsAPoolAtMinIdleIsNotEvicted) {
-  start({2, kUnlimited, 1});
+  start({.fd_limit = 2, .total_max_idle = kUnlimited});
   PoolPolicy p = policy("ready");
   p.min_idle = 2;
   const PoolId ready = add(p);

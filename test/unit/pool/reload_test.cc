@@ -191,7 +191,7 @@ TEST_F(Reload, TheReserveFollowsMinIdle) {
 
 // It would be woken for ever.
 TEST_F(Reload, APoolWithoutAReserveDoesNotHungerForSlots) {
-  start({1, kUnlimited, 1});
+  start({.fd_limit = 1, .total_max_idle = kUnlimited});
   const SessionId alice = session();
   const Granted held = take(alice, add(policy("other")));
   PoolPolicy p = policy();

@@ -7,7 +7,7 @@ namespace {
 class Slots : public PoolTest {};
 
 TEST_F(Slots, GoByArrivalAcrossPools) {
-  start({1, kUnlimited, 1});
+  start({.fd_limit = 1, .total_max_idle = kUnlimited});
   const PoolId one = add(policy("one"));
   const PoolId two = add(policy("two"));
   const SessionId alice = session();
@@ -20,7 +20,7 @@ TEST_F(Slots, GoByArrivalAcrossPools) {
 }
 
 TEST_F(Slots, ALaterRequestDoesNotOvertakeEvenInThePoolThatFreesTheSlot) {
-  start({2, kUnlimited, 1});
+  start({.fd_limit = 2, .total_max_idle = kUnlimited});
   dials = Answer::never;
   PoolPolicy p = policy("failing");
   p.fail_fast = false;
@@ -38,7 +38,7 @@ TEST_F(Slots, ALaterRequestDoesNotOvertakeEvenInThePoolThatFreesTheSlot) {
 }
 
 TEST_F(Slots, TwoBatchesThatHoldWhatTheOtherLacksDoNotWaitForEver) {
-  start({4, kUnlimited, 1});
+  start({.fd_limit = 4, .total_max_idle = kUnlimited});
   const PoolId one = add(policy("one"));
   const PoolId two = add(policy("two"));
   const SessionId alice = session();
@@ -59,7 +59,7 @@ TEST_F(Slots, TwoBatchesThatHoldWhatTheOtherLacksDoNotWaitForEver) {
 }
 
 TEST_F(Slots, ABatchDoesNotGiveWayToALaterRequest) {
-  start({2, kUnlimited, 1});
+  start({.fd_limit = 2, .total_max_idle = kUnlimited});
   const PoolId one = add(policy("one"));
   const PoolId two = add(policy("two"));
   const SessionId alice = session();
@@ -75,7 +75,7 @@ TEST_F(Slots, ABatchDoesNotGiveWayToALaterRequest) {
 }
 
 TEST_F(Slots, OneThatIsBeingClosedIsWaitedForBeforeAnotherIsEvicted) {
-  start({2, kUnlimited, 1});
+  start({.fd_limit = 2, .total_max_idle = kUnlimited});
   closings = Answer::never;
   const PoolId one = add(policy("one"));
   const PoolId two = add(policy("two"));
@@ -92,7 +92,7 @@ TEST_F(Slots, OneThatIsBeingClosedIsWaitedForBeforeAnotherIsEvicted) {
 }
 
 TEST_F(Slots, MinIdleTakesOnlyWhatIsFreeAndIsFilledWhenItComesFree) {
-  start({1, kUnlimited, 1});
+  start({.fd_limit = 1, .total_max_idle = kUnlimited});
   const PoolId other = add(policy("other"));
   const SessionId alice = session();
   const ConnectionId idle = leave_idle(alice, other);
@@ -105,7 +105,7 @@ TEST_F(Slots, MinIdleTakesOnlyWhatIsFreeAndIsFilledWhenItComesFree) {
 }
 
 TEST_F(Slots, OthersReserveWhatIsFreeButNotBeforeThoseWhoWait) {
-  start({2, kUnlimited, 1});
+  start({.fd_limit = 2, .total_max_idle = kUnlimited});
   const PoolId pool = add(policy());
   const SessionId alice = session();
   EXPECT_TRUE(depot->reserve_slots(1));
@@ -120,7 +120,7 @@ TEST_F(Slots, OthersReserveWhatIsFreeButNotBeforeThoseWhoWait) {
 }
 
 TEST_F(Slots, RoomIsMadeFromIdleConnectionsThatAreNotKept) {
-  start({2, kUnlimited, 1});
+  start({.fd_limit = 2, .total_max_idle = kUnlimited});
   PoolPolicy p = policy();
   p.min_idle = 1;
   const PoolId pool = add(p);
@@ -135,7 +135,7 @@ TEST_F(Slots, RoomIsMadeFromIdleConnectionsThatAreNotKept) {
 
 // A batch that yields may turn out to be late; what else it had collected makes room at once.
 TEST_F(Slots, WhatALateBatchGivesBackMakesRoomForOthers) {
-  start({4, kUnlimited, 1});
+  start({.fd_limit = 4, .total_max_idle = kUnlimited});
   const PoolId pool = add(policy());
   const SessionId alice = session();
   const SessionId bob = session(kBob);
@@ -160,7 +160,7 @@ TEST_F(Slots, WhatALateBatchGivesBackMakesRoomForOthers) {
 }
 
 TEST_F(Slots, AThousandWaitersAndTheirReleaseStayWithinTheBudget) {
-  start({10, kUnlimited, 1});
+  start({.fd_limit = 10, .total_max_idle = kUnlimited});
   PoolPolicy p = policy();
   p.max_connections = kUnlimited;
   p.max_waiters = 2000;
