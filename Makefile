@@ -197,6 +197,10 @@ $(BUILD)/test/unit: $(call objs,$(core) $(client) $(filter-out src/ctl/main.cc,$
 $(BUILD)/test/sim: $(call objs,$(base) $(pool) $(sim))
 	$(call run,LINK) $(link) -o $@ $(inputs) $(BUILD_LIBS)
 
+# The unit tests of src/pool alone, for test/mutations.
+$(BUILD)/test/pool: $(call objs,$(base) $(pool) $(filter test/unit/pool/%,$(unit)))
+	$(call run,LINK) $(link) -o $@ $(inputs) $(BUILD_LIBS) $(TEST_LIBS)
+
 $(BUILD)/test/bin/grpc_lease: $(BUILD)/obj/test/support/bin/grpc_lease.o $(generated)
 	$(call run,LINK) $(link) -o $@ $(inputs) $(BUILD_LIBS)
 
