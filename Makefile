@@ -8,7 +8,7 @@ VERSION := 0.1.0
 ## make demo          a first lease, from nothing
 ## make bench         measure; writes build/bench.json
 ## make coverage      which lines the tests reach: build/coverage/html
-## make sim           one run of the simulator; SEED=n STEPS=n
+## make sim           one run of the simulator; SEED=n STEPS=n, SHRINK=yes for a short failure
 ## make tidy          all sources through clang++ and clang-tidy
 ## make format        clang-format over our sources
 ## make install       into the configured directories; DESTDIR is honoured. make uninstall
@@ -197,6 +197,10 @@ $(BUILD)/test/unit: $(call objs,$(core) $(client) $(filter-out src/ctl/main.cc,$
 $(BUILD)/test/sim: $(call objs,$(base) $(pool) $(sim))
 	$(call run,LINK) $(link) -o $@ $(inputs) $(BUILD_LIBS)
 
+# The unit tests of src/pool alone, for test/mutations.
+$(BUILD)/test/pool: $(call objs,$(base) $(pool) $(filter test/unit/pool/%,$(unit)))
+	$(call run,LINK) $(link) -o $@ $(inputs) $(BUILD_LIBS) $(TEST_LIBS)
+
 $(BUILD)/test/bin/grpc_lease: $(BUILD)/obj/test/support/bin/grpc_lease.o $(generated)
 	$(call run,LINK) $(link) -o $@ $(inputs) $(BUILD_LIBS)
 
@@ -214,7 +218,7 @@ check check-all:
 	+@$(PYTHON) test/run $(if $(filter check-all,$@),--all)
 
 sim: $(BUILD)/test/sim
-	$< --seed $(or $(SEED),1) --steps $(or $(STEPS),100000)
+	$< --seed $(or $(SEED),1) --steps $(or $(STEPS),100000) $(if $(SHRINK),--shrink)
 
 demo: all tools
 	@BERTH_BUILD=$(abspath $(BUILD)) test/demo/demo

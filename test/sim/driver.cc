@@ -242,6 +242,8 @@ void Driver::on(uint64_t decided, const Refuse& refuse) {
     case Code::kUpstreamDown:
       expect(pool.policy.fail_fast && pool.failures > 0, "fail_fast alone refuses at once",
              ask.pool);
+      expect(pool.intake == pool::Intake::open || decided < pool.intake_event,
+             "who waits for the end of a pause is not refused", ask.pool);
       expect(decided != model_.event ||
                  depot_.pool(pool.id).total() == depot_.pool(pool.id).count(pool::State::closing),
              "nobody is refused while the pool has a connection", ask.pool);

@@ -1,10 +1,11 @@
 // sim: plays random histories against the policy of the stream pools and checks it after each
 // event.
 //
-//   sim --seed N --steps N [--seeds K] [--verbose]
+//   sim --seed N --steps N [--seeds K] [--verbose | --shrink]
 //
 // K histories of N steps, the seeds counted from N. A seed decides everything: a failure comes
-// again.
+// again. With --shrink it comes again from as few steps as still break the same rule, told in
+// words.
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -13,6 +14,7 @@
 #include <string_view>
 
 #include "sim/player.h"
+#include "sim/trial.h"
 
 namespace berth::sim {
 namespace {
@@ -22,6 +24,7 @@ struct Options {
   uint64_t steps = 100'000;
   uint64_t seeds = 1;
   bool verbose = false;
+  bool shrink = false;
 };
 
 // For the trace when a BERTH_CHECK ends the process.
@@ -29,10 +32,12 @@ const Trace* g_trace = nullptr;
 uint64_t g_seed = 0;
 
 void tell(const char* rule, uint64_t subject) {
-  std::fprintf(stderr, "FAILED  seed %llu, step %llu: %s (%llu)\nThe last events:\n",
+  std::fprintf(stderr, "FAILED  seed %llu, step %llu: %s (%llu)\n",
                static_cast<unsigned long long>(g_seed),
                static_cast<unsigned long long>(g_trace->step()), rule,
                static_cast<unsigned long long>(subject));
+  if (g_trace->aloud()) return;
+  std::fprintf(stderr, "The last events:\n");
   g_trace->print_last();
 }
 
@@ -43,8 +48,8 @@ void on_abort(int) {
 bool parse(int argc, char** argv, Options& options) {
   for (int i = 1; i < argc; ++i) {
     const std::string_view name = argv[i];
-    if (name == "--verbose") {
-      options.verbose = true;
+    if (name == "--verbose" || name == "--shrink") {
+      (name == "--verbose" ? options.verbose : options.shrink) = true;
       continue;
     }
     uint64_t* value = name == "--seed"    ? &options.seed
@@ -59,29 +64,48 @@ bool parse(int argc, char** argv, Options& options) {
   return true;
 }
 
-int run(const Options& options) {
+struct Sums {
+  uint64_t events = 0;
   uint64_t grants = 0;
   uint64_t refusals = 0;
-  uint64_t events = 0;
+};
+
+// False: a rule was broken.
+bool play(const Script& script, bool aloud, Sums& sums) {
+  const auto player = std::make_unique<Player>(g_seed, aloud);
+  g_trace = &player->model().trace;
+  try {
+    for (const Turn& turn : script) player->play(turn);
+  } catch (const Broken& broken) {
+    tell(broken.rule, broken.subject);
+    return false;
+  }
+  sums.events += player->model().event;
+  sums.grants += player->model().grants;
+  sums.refusals += player->model().refusals;
+  return true;
+}
+
+// The history, or as little of it as fails.
+Script script_for(const Options& options) {
+  Script script = options.shrink ? shortest_failure(g_seed, options.steps) : Script();
+  if (script.empty()) return Player::history(options.steps);
+  std::fprintf(stderr, "%zu steps are left:\n", script.size());
+  return script;
+}
+
+int run(const Options& options) {
+  Sums sums;
   for (g_seed = options.seed; g_seed < options.seed + options.seeds; ++g_seed) {
-    const auto player = std::make_unique<Player>(g_seed, options.verbose);
-    g_trace = &player->model().trace;
-    try {
-      player->play(options.steps);
-    } catch (const Broken& broken) {
-      tell(broken.rule, broken.subject);
-      return 1;
-    }
-    grants += player->model().grants;
-    refusals += player->model().refusals;
-    events += player->model().event;
+    const Script script = script_for(options);
+    if (!play(script, options.verbose || options.shrink, sums)) return 1;
   }
   std::printf(
       "sim: %llu seeds from %llu, %llu steps each: %llu events, %llu grants, %llu refusals; "
       "all held\n",
       static_cast<unsigned long long>(options.seeds), static_cast<unsigned long long>(options.seed),
-      static_cast<unsigned long long>(options.steps), static_cast<unsigned long long>(events),
-      static_cast<unsigned long long>(grants), static_cast<unsigned long long>(refusals));
+      static_cast<unsigned long long>(options.steps), static_cast<unsigned long long>(sums.events),
+      static_cast<unsigned long long>(sums.grants), static_cast<unsigned long long>(sums.refusals));
   return 0;
 }
 
@@ -91,7 +115,7 @@ int run(const Options& options) {
 int main(int argc, char** argv) {
   berth::sim::Options options;
   if (!berth::sim::parse(argc, argv, options)) {
-    std::fprintf(stderr, "usage: sim --seed N --steps N [--seeds K] [--verbose]\n");
+    std::fprintf(stderr, "usage: sim --seed N --steps N [--seeds K] [--verbose | --shrink]\n");
     return 64;
   }
   std::signal(SIGABRT, berth::sim::on_abort);

@@ -15,13 +15,15 @@ namespace {
 constexpr uint32_t kMostBatch = 6;
 constexpr size_t kMostSessions = 8;
 constexpr uint64_t kStepsBetweenQuiets = 1500;
+constexpr uint64_t kStepsBeforeShutdown = 100;
 constexpr Duration kQuietTurn = 100ms;
 constexpr int kQuietTurns = 900;  // 90 s: beyond every timeout and backoff
 
 }  // namespace
 
 Player::Player(uint64_t seed, bool aloud)
-    : model_(seed, aloud),
+    : seed_(seed),
+      model_(seed, aloud),
       settings_(draw_settings(model_.random)),
       driver_(model_, settings_.depot) {
   model_.now += 1h;
@@ -32,14 +34,26 @@ Player::Player(uint64_t seed, bool aloud)
   for (const pool::PoolPolicy& policy : settings_.pools) add_pool(policy, false);
 }
 
-void Player::play(uint64_t steps) {
+Script Player::history(uint64_t steps) {
+  Script script;
   for (uint64_t i = 1; i <= steps; ++i) {
-    model_.trace.step(i);
-    step();
-    if (i % kStepsBetweenQuiets == 0) quiet();
+    script.push_back({Turn::Kind::step, i});
+    if (i % kStepsBetweenQuiets == 0 || i == steps) script.push_back({Turn::Kind::quiet, i});
   }
-  quiet();
-  shut_down();
+  const uint64_t last = steps + kStepsBeforeShutdown;
+  for (uint64_t i = steps + 1; i <= last; ++i) script.push_back({Turn::Kind::step, i});
+  script.push_back({Turn::Kind::shut_down, last + 1});
+  return script;
+}
+
+void Player::play(const Turn& turn) {
+  model_.random = Random(Random(seed_).next() + turn.step);
+  model_.trace.step(turn.step);
+  switch (turn.kind) {
+    case Turn::Kind::step: return step();
+    case Turn::Kind::quiet: return quiet();
+    case Turn::Kind::shut_down: return shut_down();
+  }
 }
 
 void Player::step() {
@@ -351,7 +365,6 @@ void Player::quiet() {
 }
 
 void Player::shut_down() {
-  for (int i = 0; i < 100; ++i) step();
   driver_.carry_out();
   model_.trace.add(model_.now, "shut down");
   model_.stopping = true;

@@ -3,17 +3,30 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "sim/driver.h"
 #include "sim/model.h"
 
 namespace berth::sim {
 
+// One entry of a script. Its random numbers come from the seed and `step` alone, so that it does
+// the same when others are left out, as far as it still can.
+struct Turn {
+  enum class Kind { step, quiet, shut_down };
+  Kind kind;
+  uint64_t step;
+};
+using Script = std::vector<Turn>;
+
 class Player {
  public:
   Player(uint64_t seed, bool aloud);
 
-  void play(uint64_t steps);
+  // A whole history: so many steps, quiet now and then, and a shutdown at the end.
+  static Script history(uint64_t steps);
+
+  void play(const Turn& turn);
   const Model& model() const { return model_; }
 
  private:
@@ -73,6 +86,7 @@ class Player {
   Duration draw_timeout();
   size_t any_pool();
 
+  const uint64_t seed_;
   Model model_;
   Settings settings_;
   Driver driver_;

@@ -24,6 +24,7 @@ class Trace {
   }
   void step(uint64_t step) { step_ = step; }
   uint64_t step() const { return step_; }
+  bool aloud() const { return aloud_; }
 
   void print_last() const {
     const size_t shown = count_ < kKept ? count_ : kKept;

@@ -103,6 +103,15 @@ TEST_F(Admin, APausedPoolDoesNotFailFast) {
   EXPECT_EQ(code(waiting), Code::kUpstreamDown);
 }
 
+TEST_F(Admin, NorDoesOneWhoseReserveCannotBeDialled) {
+  dials = Answer::no;
+  PoolPolicy p = policy();
+  p.min_idle = 1;
+  const PoolId pool = add(p);
+  set(pool, Intake::paused);
+  EXPECT_TRUE(waits(ask(session(), pool)));
+}
+
 TEST_F(Admin, APausedPoolKeepsItsReserveReady) {
   PoolPolicy p = policy();
   p.min_idle = 2;
@@ -220,6 +229,15 @@ TEST_F(Admin, ExpireClosesWhatIsIdleThroughTwoTicks) {
   EXPECT_EQ(expire(), 1u);
   EXPECT_TRUE(closed(idle, CloseReason::expired));
   EXPECT_EQ(expire(), 0u);
+}
+
+TEST_F(Admin, WhoHasNoTimeUsesNothingOfABatchThatHeCannotHaveWhole) {
+  const PoolId pool = add(policy());
+  const SessionId alice = session();
+  leave_idle(alice, pool);
+  EXPECT_EQ(expire(), 0u);
+  EXPECT_EQ(code(ask(alice, pool, 0s, 2)), Code::kTimedOut);
+  EXPECT_EQ(expire(), 1u);
 }
 
 TEST_F(Admin, ExpireSparesWhatWasUsedBetweenTheTicks) {

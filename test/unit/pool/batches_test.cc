@@ -168,6 +168,17 @@ TEST_F(Batches, WhatIsTheSecondBatchsStaysIdleUntilItsTurn) {
   EXPECT_TRUE(granted(second));
 }
 
+TEST_F(Batches, WhatIsTheSecondBatchsIsNotClosedForALaterRequest) {
+  const PoolId pool = add(small(3));
+  const SessionId bob = session(kBob);
+  const ConnectionId bobs = leave_idle(bob, pool);
+  dials = Answer::never;
+  ask(session(kAlice), pool, 30s, 2);
+  ask(bob, pool, 30s, 2);
+  ask(session(kAlice), pool, 30s);
+  EXPECT_EQ(state(bobs), State::idle);
+}
+
 TEST_F(Batches, WhatAWithdrawnBatchGivesUpServesTheNextAtOnce) {
   const PoolId pool = add(small(2));
   const SessionId alice = session();

@@ -19,6 +19,20 @@ TEST_F(Slots, GoByArrivalAcrossPools) {
   EXPECT_TRUE(waits(third));
 }
 
+TEST_F(Slots, APoolStandsWhereTheFirstOfItsWaitersStands) {
+  start({1, kUnlimited, 1});
+  const PoolId one = add(policy("one"));
+  const PoolId two = add(policy("two"));
+  const PoolId full = add(policy("full"));
+  const SessionId alice = session();
+  const Granted held = take(alice, full);
+  const uint64_t first = ask(alice, one);
+  ask(alice, two);
+  ask(alice, one);
+  release(alice, held.lease, Condition::discarded);
+  EXPECT_TRUE(granted(first));
+}
+
 TEST_F(Slots, ALaterRequestDoesNotOvertakeEvenInThePoolThatFreesTheSlot) {
   start({.fd_limit = 2, .total_max_idle = kUnlimited});
   dials = Answer::never;

@@ -301,6 +301,18 @@ TEST_F(StepsTest, WhatIsIdleIsCheckedNowAndThen) {
   EXPECT_LE(performed.size(), 16u);
 }
 
+TEST_F(StepsTest, ConnectionsUsedTogetherAreNotCheckedTogether) {
+  PoolPolicy often = checked();
+  often.check_interval = 10s;
+  const PoolId pool = add(often);
+  const SessionId alice = session();
+  const uint64_t batch = ask(alice, pool, 5s, 8);
+  for (size_t i = 0; i < 8; ++i) release(alice, lease_of(batch, i).lease);
+  pass(10s);
+  EXPECT_GT(performed.size(), 0u);
+  EXPECT_LT(performed.size(), 8u);
+}
+
 TEST_F(StepsTest, ACheckDoesNotMakeItYounger) {
   PoolPolicy often = checked();
   often.check_interval = 2s;
