@@ -20,7 +20,7 @@ TEST_F(Slots, GoByArrivalAcrossPools) {
 }
 
 TEST_F(Slots, APoolStandsWhereTheFirstOfItsWaitersStands) {
-  start({1, kUnlimited, 1});
+  start({.fd_limit = 1});
   const PoolId one = add(policy("one"));
   const PoolId two = add(policy("two"));
   const PoolId full = add(policy("full"));
