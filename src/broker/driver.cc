@@ -19,6 +19,11 @@ constexpr Duration kLongestWait = 64ms;
 // Between the two stages of a revocation: time for the holder to see the end of stream.
 constexpr Duration kResetAfter = 1s;
 
+// Its steps are nobody else's business: an inspection would take a byte of the server's answer.
+bool is_settling(const pool::Connection& connection) {
+  return connection.state == pool::State::resetting && connection.task == pool::Task::inspect;
+}
+
 net::PeerProof proof_of(const Upstream& upstream) {
   return upstream.options.pin && upstream.peer.is_tcp() ? net::PeerProof::pinned
                                                         : net::PeerProof::compare;
@@ -324,20 +329,17 @@ pool::Condition PoolDriver::inspect(ConnectionId id) {
 // What a connection needs that was just given back: a watch if it is idle, another look if it has
 // bytes to send.
 void PoolDriver::look_after(ConnectionId id, Duration next_wait) {
-  switch (depot_.connection(id)->state) {
-    case pool::State::idle: return idle_watch_.add(id);
-    case pool::State::resetting:
-      settling_.push_back({id, next_wait});
-      if (!settling_timer_.armed()) settling_timer_.arm(loop_.now() + next_wait);
-      return;
-    default: return;
-  }
+  const pool::Connection& connection = *depot_.connection(id);
+  if (connection.state == pool::State::idle) return idle_watch_.add(id);
+  if (!is_settling(connection)) return;
+  settling_.push_back({id, next_wait});
+  if (!settling_timer_.armed()) settling_timer_.arm(loop_.now() + next_wait);
 }
 
 void PoolDriver::inspect_settling() {
   for (const Settling& settling : std::exchange(settling_, {})) {
     const pool::Connection* connection = depot_.connection(settling.id);
-    if (connection == nullptr || connection->state != pool::State::resetting) continue;
+    if (connection == nullptr || !is_settling(*connection)) continue;
     const pool::Condition condition = inspect(settling.id);
     if (condition != pool::Condition::unsent) {
       depot_.inspected(loop_.now(), settling.id, condition == pool::Condition::clean, actions_);

@@ -132,6 +132,18 @@ def test_nothing_of_the_last_holder_is_left_after_reset_and_login_again(berthd, 
     assert guarded.calls("reset") >= 2
 
 
+def test_a_reset_may_take_longer_than_a_look_at_unsent_bytes(berthd, guarded):
+    """Such a look takes a byte of whatever is there."""
+    slow = [{"send": f"AUTH {PASSWORD}\r\n"}, {"expect": "+OK\r\n"}, {"send": "BLPOP nothing 0.2\r\n"},
+            {"expect": "*-1\r\n"}]
+    daemon = berthd(pool(guarded, reset=slow, max_connections=1))
+    session = daemon.session()
+    for _ in range(3):
+        with session.lease("redis") as lease:
+            redis(lease.sock, "AUTH", PASSWORD)
+    assert guarded.connections() == 1
+
+
 def test_without_relogin_a_reset_redis_is_logged_out(berthd, guarded, folder):
     daemon = berthd(pool(guarded, login=login(folder), reset=RESET, max_connections=1))
     session = daemon.session()
