@@ -113,13 +113,16 @@ void Pool::note_coming(Pass& pass) const {
   }
 }
 
+// His own first: nobody's may suit others, too.
 uint32_t Pool::Pass::claim(Owner owner, uint32_t most) {
   uint32_t claimed = 0;
-  for (auto& [whose, count] : coming) {
-    if (!IdleSet::may_have(owner, whose, earlier)) continue;
-    const uint32_t some = std::min(count, most - claimed);
-    count -= some;
-    claimed += some;
+  for (const bool own : {true, false}) {
+    for (auto& [whose, count] : coming) {
+      if ((whose == owner) != own || !IdleSet::may_have(owner, whose, earlier)) continue;
+      const uint32_t some = std::min(count, most - claimed);
+      count -= some;
+      claimed += some;
+    }
   }
   return claimed;
 }

@@ -63,11 +63,14 @@ std::vector<Lack> lacks(const Model& model, const Pool& pool) {
     }
     batch_waits |= waiter.count > 1;
     size_t lacking = waiter.missing();
-    std::erase_if(coming, [&](pool::Owner whose) {
-      const bool his = lacking > 0 && pool::IdleSet::may_have(waiter.owner, whose, earlier);
-      lacking -= his;
-      return his;
-    });
+    for (const bool own : {true, false}) {
+      std::erase_if(coming, [&](pool::Owner whose) {
+        const bool his = lacking > 0 && (whose == waiter.owner) == own &&
+                         pool::IdleSet::may_have(waiter.owner, whose, earlier);
+        lacking -= his;
+        return his;
+      });
+    }
     found.push_back({&waiter, lacking, earlier});
   }
   return found;

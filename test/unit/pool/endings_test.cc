@@ -144,6 +144,18 @@ TEST_F(Endings, ASecondShutdownRevokesAtOnce) {
   EXPECT_TRUE(depot->drained());
 }
 
+TEST_F(Endings, ItDoesNotWaitForUnsentBytesEither) {
+  const PoolId pool = add(policy());
+  const SessionId alice = session();
+  release(alice, take(alice, pool).lease, Condition::unsent);
+  depot->shut_down(now, 30s, actions);
+  carry_out();
+  EXPECT_FALSE(depot->drained());
+  depot->shut_down(now, 30s, actions);
+  carry_out();
+  EXPECT_TRUE(depot->drained());
+}
+
 TEST_F(Endings, AGrantTakenBackDuringAShutdownIsRefused) {
   const PoolId pool = add(policy());
   const SessionId alice = session();

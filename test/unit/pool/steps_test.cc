@@ -237,6 +237,24 @@ TEST_F(StepsTest, WhatHasPassedGoesToHimWhoWaitsWhateverCameBackMeanwhile) {
   EXPECT_EQ(lease_of(hers).connection, lease_of(two, 0).connection);
 }
 
+TEST_F(StepsTest, WhoWaitsForHisOwnLeavesNobodysToOthers) {
+  PoolPolicy p = checked();
+  p.min_idle = 3;
+  const PoolId pool = add(p);
+  const SessionId alice = session();
+  const SessionId bob = session(kBob);
+  leave_idle(bob, pool);
+  pass(1min);
+  steps = Answer::never;
+  for (const SessionId each : {alice, bob, alice}) ask(each, pool);
+  EXPECT_EQ(performing.size(), 3u);
+  for (const Intake intake : {Intake::paused, Intake::open}) {
+    depot->set_intake(now, pool, intake, actions);
+    carry_out();
+  }
+  EXPECT_EQ(performing.size(), 3u);
+}
+
 TEST_F(StepsTest, ABatchIsCheckedBeforeItIsGranted) {
   const PoolId pool = add(checked());
   const SessionId alice = session();

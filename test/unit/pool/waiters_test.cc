@@ -157,6 +157,15 @@ TEST_F(Waiters, OneSessionDoesNotFillTheQueueAlone) {
   EXPECT_TRUE(waits(ask(session(), pool)));
 }
 
+TEST_F(Waiters, NorDoesOneSessionTakeEverything) {
+  start({.fd_limit = 2 * kMaxLeasesPerSession});
+  const PoolId pool = add(small(kUnlimited));
+  const SessionId alice = session();
+  EXPECT_TRUE(granted(ask(alice, pool, 5s, kMaxLeasesPerSession)));
+  EXPECT_EQ(code(ask(alice, pool)), Code::kQueueFull);
+  EXPECT_TRUE(granted(ask(session(), pool)));
+}
+
 // --- rules 10 and 11 ---
 
 TEST_F(Waiters, FailedDialsAreToldToThoseWhoWait) {
