@@ -95,6 +95,28 @@ TEST_F(BrokerTest, UnsentBytesThatNobodyReadsCloseTheConnection) {
   run_until([&] { return pool().total() == 0; });
 }
 
+// Such a look takes a byte of what the server has answered.
+TEST_F(BrokerTest, WhatIsBeingResetIsNotLookedAtForUnsentBytes) {
+  policy().reset = {{Step::Kind::send, "RESET\n", {}, {}},
+                    {Step::Kind::expect, "+RESET\n", {}, {}}};
+  policy().reset_timeout = 8s;
+  start();
+  Client client(settings_.daemon.lease_socket);
+  greet(client);
+  const wire::Grant grant = lease(client);
+  UniqueFd server = upstream_.accept();
+  client.send(wire::Release{grant.leases[0].lease_id, Outcome::kReuse, 0});
+  char asked[16];
+  run_until([&] { return recv(server.get(), asked, sizeof asked, MSG_DONTWAIT) == 6; });
+  ASSERT_EQ(7, send(server.get(), "+RESET\n", 7, MSG_NOSIGNAL));
+  // The answer is there when the loop turns next, and every timer of such a look is due.
+  const auto due = std::chrono::steady_clock::now() + 70ms;
+  while (std::chrono::steady_clock::now() < due) {
+  }
+  run_until([&] { return pool().count(pool::State::resetting) == 0; });
+  EXPECT_EQ(pool().count(pool::State::idle), 1u);
+}
+
 TEST_F(BrokerTest, OptionsAreRestoredForAnotherSession) {
   policy().max_connections = 1;
   start();

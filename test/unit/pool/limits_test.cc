@@ -1,5 +1,4 @@
 // Who may have how much, and what is warm: rules 5, 7 and 21, and `share`.
-#include "base/limits.h"
 #include "pool/idle_age.h"
 #include "pool_fixture.h"
 
@@ -28,21 +27,6 @@ TEST_F(LimitsTest, OneUserHoldsSoManyLeasesInAllSessions) {
   end(second);
   EXPECT_TRUE(granted(ask(session(), pool)));
   EXPECT_NE(first.lease, LeaseId());
-}
-
-TEST_F(LimitsTest, ASessionHoldsABoundedNumberOfLeases) {
-  start({.fd_limit = 2 * kMaxLeasesPerSession});
-  PoolPolicy many = policy();
-  many.max_connections = kUnlimited;
-  const PoolId pool = add(many);
-  const SessionId alice = session();
-  for (size_t held = 0; held < kMaxLeasesPerSession; held += kMaxBatch) {
-    ASSERT_TRUE(granted(ask(alice, pool, 5s, kMaxBatch)));
-  }
-  const uint64_t more = ask(alice, pool);
-  EXPECT_EQ(code(more), Code::kQueueFull);
-  EXPECT_NE(refusals.at(more).text.find("a session holds at most"), std::string::npos);
-  EXPECT_TRUE(granted(ask(session(), pool)));
 }
 
 TEST_F(LimitsTest, WhatAUserWaitsForCountsAsHeld) {
