@@ -187,14 +187,14 @@ std::optional<Refusal> Depot::refusal_of_amount(const Session& session, uint32_t
   }
   const User& user = *session.user;
   const auto& [leases, waiters] = settings_.user_limits;
-  const std::string uid = "uid " + std::to_string(session.info.uid);
   if (leases != kUnlimited && user.leases + user.wanted + count > static_cast<uint64_t>(leases)) {
-    return full(uid + " holds " + std::to_string(user.leases) + " leases, waits for " +
-                std::to_string(user.wanted) + " and asks for " + std::to_string(count) +
-                "; max_leases_per_user is " + std::to_string(leases));
+    return full("uid " + std::to_string(session.info.uid) + " holds " +
+                std::to_string(user.leases) + " leases, waits for " + std::to_string(user.wanted) +
+                " and asks for " + std::to_string(count) + "; max_leases_per_user is " +
+                std::to_string(leases));
   }
   if (waiters != kUnlimited && user.waiters >= static_cast<uint64_t>(waiters)) {
-    return full(uid + " has " + std::to_string(user.waiters) +
+    return full("uid " + std::to_string(session.info.uid) + " has " + std::to_string(user.waiters) +
                 " requests that wait already (max_waiters_per_user)");
   }
   return std::nullopt;

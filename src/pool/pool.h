@@ -295,7 +295,6 @@ class Pool {
   std::array<StateList, kStates> by_state_;
   IdleSet idle_;
   WaiterQueue waiters_;
-  Connection* fresh_ = nullptr;   // ready since this event: it comes before idle_order
   Waiter* collecting_ = nullptr;  // the batch that holds collected ones, if one does
   Deadline deadline_;             // the next try after a backoff
   size_t total_ = 0;              // every connection until it is closed

@@ -64,10 +64,6 @@ void Pool::serve_new(TimePoint now, Waiter& waiter, Actions& actions) {
 
 // His own first, then nobody's, so that the ready reserve lasts; but first what needs no check.
 Connection* Pool::pick_idle(TimePoint now, Owner owner, const Entitled& earlier) const {
-  if (fresh_ != nullptr && fresh_->state == State::idle &&
-      IdleSet::may_have(owner, fresh_->owner, earlier)) {
-    return fresh_;
-  }
   const IdleOrder order = policy_.idle_order;
   if (!policy_.check.empty()) {
     if (Connection* own = idle_.best_own(owner, order, earlier, now)) return own;

@@ -63,17 +63,14 @@ void Pool::performed(TimePoint now, Connection& connection, std::optional<CloseR
   settle(now, actions);
 }
 
-// The first who waits for such a one gets it, whatever idle_order says: he may have waited for just
-// this.
+// The first who waits for such a one gets it, before any that must be checked: it is proven.
 void Pool::put_to_rest(TimePoint now, Connection& connection, Actions& actions) {
   if (const auto reason = unfit(now, connection)) {
     close(now, connection, *reason, actions);
   } else {
     move_to(now, connection, State::idle);
-    fresh_ = &connection;
   }
   settle(now, actions);
-  fresh_ = nullptr;
   if (connection.state != State::idle || now < idle_until(connection)) return;
   close(now, connection, CloseReason::idle, actions);  // its time ran out during the check
   settle(now, actions);
