@@ -100,11 +100,13 @@ std::string Endpoint::url() const {
              std::to_string(port);
     case Kind::unix_path: return "unix://" + path;
     case Kind::unix_abstract: return "unix://@" + path;
+    case Kind::slot: return "slot:";
   }
   return {};
 }
 
 Parsed parse_endpoint(std::string_view text) {
+  if (text == "slot:") return Endpoint{.kind = Endpoint::Kind::slot, .host = {}, .path = {}};
   const size_t colon = text.find("://");
   if (colon == text.npos) {
     return quoted(text) + ": no scheme; write tcp://HOST:PORT or unix:///PATH";

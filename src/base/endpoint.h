@@ -3,6 +3,7 @@
 //   tcp://HOST:PORT      HOST a name, an IPv4 address or an IPv6 address in brackets
 //   unix:///PATH         a socket in the file system
 //   unix://@NAME         a socket in the abstract namespace
+//   slot:                nowhere: a pool of bare slots
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,7 @@
 namespace berth {
 
 struct Endpoint {
-  enum class Kind { tcp, unix_path, unix_abstract };
+  enum class Kind { tcp, unix_path, unix_abstract, slot };
 
   Kind kind = Kind::tcp;
   std::string host;   // tcp: lower case, without brackets

@@ -116,8 +116,10 @@ bool PoolDriver::release(SessionId session, LeaseId lease, Outcome outcome) {
   const pool::Lease* held = depot_.lease_of(session, lease);
   if (held == nullptr) return false;
   const ConnectionId connection = held->connection->id;
-  const pool::Condition condition =
-      outcome == Outcome::kReuse ? inspect(connection) : pool::Condition::discarded;
+  pool::Condition condition = pool::Condition::discarded;
+  if (outcome == Outcome::kReuse) {
+    condition = held->connection->slot ? pool::Condition::clean : inspect(connection);
+  }
   depot_.release(loop_.now(), session, lease, condition, actions_);
   look_after(connection, kFirstWait);
   pump();
@@ -259,6 +261,7 @@ void PoolDriver::try_hand_over(const pool::Grant& grant) {
   const net::Heir heir = same_user ? net::Heir::same_user : net::Heir::other_user;
   Fds fds;
   for (const pool::Granted& granted : grant.leases) {
+    if (granted.slot) continue;
     Upstream* upstream = upstreams_.find(granted.connection);
     BERTH_CHECK(upstream != nullptr, "a granted connection has a socket");
     const bool may_hold_greeting = granted.fresh && policy.leaves_greeting();
@@ -270,6 +273,7 @@ void PoolDriver::try_hand_over(const pool::Grant& grant) {
   }
   if (!to->take(grant, fds)) return;
   for (const pool::Granted& granted : grant.leases) {
+    if (granted.slot) continue;
     Upstream& upstream = *upstreams_.find(granted.connection);
     upstream.handed_out = true;
     idle_watch_.remove(upstream);

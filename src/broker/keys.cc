@@ -26,6 +26,7 @@ std::variant<PoolId, pool::Refusal> Keys::find(SessionId session, std::string_vi
 Keys::Found Keys::look_up(std::string_view key) const {
   if (const auto pool = driver_.depot().find_pool(key)) return *pool;
   if (dynamic_keys_ && key.find("://") != key.npos) return look_up_url(key);
+  if (dynamic_keys_ && key == kSlotKey) return slots();
   return std::monostate();
 }
 
@@ -40,6 +41,15 @@ Keys::Found Keys::look_up_url(std::string_view key) const {
   pool::PoolPolicy policy = dynamic_default_;
   policy.key = std::move(url);
   policy.endpoints = {endpoint};
+  return policy;
+}
+
+// Bounded by the fd budget alone.
+pool::PoolPolicy Keys::slots() const {
+  pool::PoolPolicy policy = dynamic_default_;
+  policy.key = kSlotKey;
+  policy.endpoints = {{.kind = Endpoint::Kind::slot, .host = {}, .path = {}}};
+  policy.max_connections = pool::kUnlimited;
   return policy;
 }
 

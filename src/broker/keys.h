@@ -1,4 +1,5 @@
-// Keys: finds the pool that serves a key; makes one for a URL where dynamic keys are allowed.
+// Keys: finds the pool that serves a key; makes one for a URL, or for bare slots, where dynamic
+// keys are allowed.
 //
 // Loop thread only. Borrows the driver.
 #pragma once
@@ -10,6 +11,9 @@
 #include "config/settings.h"
 
 namespace berth::broker {
+
+// Where dynamic keys are allowed: of a pool of bare slots.
+inline constexpr std::string_view kSlotKey = "slot";
 
 class Keys {
  public:
@@ -30,6 +34,7 @@ class Keys {
 
  private:
   Found look_up_url(std::string_view key) const;
+  pool::PoolPolicy slots() const;
   pool::Refusal unknown(SessionId session, std::string_view key) const;
 
   PoolDriver& driver_;

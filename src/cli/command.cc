@@ -44,6 +44,10 @@ Taken take_common(const Command& self, const char* option, Globals& globals, Wor
   return Taken::over;
 }
 
+int only_a_slot(const Command& self, const char* key) {
+  return usage_error(self, "%s is a pool of slots, which carry no connection; use berth slot", key);
+}
+
 SessionPtr open_session(const Globals& globals, const char* name) {
   berth_session* session = nullptr;
   berth_session_open_named(globals.socket, name, &session);

@@ -34,6 +34,7 @@ int run_exec(const Command& self, Globals globals, Words words);
 int run_pipe(const Command& self, Globals globals, Words words);
 int run_keys(const Command& self, Globals globals, Words words);
 int run_ping(const Command& self, Globals globals, Words words);
+int run_slot(const Command& self, Globals globals, Words words);
 
 // "berth COMMAND: what is wrong" and where to read more, on stderr. Gives 64.
 [[gnu::format(printf, 2, 3)]] int usage_error(const Command& self, const char* format, ...);
@@ -53,6 +54,9 @@ using SessionPtr = std::unique_ptr<berth_session, CloseSession>;
 
 // nullptr if it failed, which fail() then tells.
 SessionPtr open_session(const Globals& globals, const char* name);
+
+// What was leased carries no connection: tells what would be right. Gives 64.
+int only_a_slot(const Command& self, const char* key);
 
 // Leases one connection; false if it failed.
 bool lease(berth_session* session, const char* key, int64_t timeout_ms, berth_grant& grant);

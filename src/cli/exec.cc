@@ -2,7 +2,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,6 +13,7 @@
 
 #include "cli/child.h"
 #include "cli/key_options.h"
+#include "cli/program.h"
 
 namespace berth::cli {
 namespace {
@@ -26,7 +26,6 @@ struct ExecOptions {
   bool give_back = false;
   int64_t timeout_ms = -1;
   char** cmd = nullptr;
-  std::string program;  // where cmd[0] is
 };
 
 bool is(const char* word, const char* name) {
@@ -112,72 +111,23 @@ int set_environment(const ExecOptions& options) {
   return ::setenv(options.env, number.c_str(), 1) != 0 ? errno : 0;
 }
 
-int cannot_run(const char* cmd, int error) {
-  std::fprintf(stderr, "berth: cannot run %s: %s\n", cmd, std::strerror(error));
-  return error == ENOENT ? kNotFound : kNotExecutable;
-}
-
 // Becomes CMD. Gives an exit code if that fails.
-int become(int fd, const ExecOptions& options) {
+int become(const Program& program, int fd, const ExecOptions& options) {
   int error = place(fd, options);
   if (error == 0) error = set_environment(options);
   if (error != 0) return fail("cannot hand the connection over", error);
-  ::execvp(options.program.c_str(), options.cmd);
-  return cannot_run(options.cmd[0], errno);
+  return program.become();
 }
 
-// A copy of the session that CMD inherits, out of the way of the connection's number.
-int keep_session_open(berth_session* session, const ExecOptions& options) {
-  constexpr int kOutOfTheWay = 10;  // shells let users redirect 0 to 9
-  const int lowest = std::max(options.fd + 1, kOutOfTheWay);
-  const int fd = berth_session_fd(session);
-  if (::fcntl(fd, F_DUPFD, lowest) >= 0) return 0;
-  // --fd is near the limit: any number below it will do.
-  const int below = ::fcntl(fd, F_DUPFD, 3);
-  return below < 0 ? errno : below == options.fd ? EMFILE : 0;
-}
-
-int run_and_return(berth_session* session, berth_grant& grant, const ExecOptions& options) {
+int run_and_return(berth_session* session, berth_grant& grant, const Program& program,
+                   const ExecOptions& options) {
   Child child;
   if (!child.fork()) return fail("cannot fork", errno);
-  if (child.is_child()) ::_exit(become(grant.fd, options));
+  if (child.is_child()) ::_exit(become(program, grant.fd, options));
   const int status = child.wait();
   const berth_outcome outcome = exited_with_0(status) ? BERTH_REUSE : BERTH_DISCARD;
   if (berth_release(session, &grant, outcome) < 0) fail();  // CMD's result counts, not this
   return exit_as(status);
-}
-
-bool is_program(const std::string& path) {
-  struct stat kind {};
-  if (::stat(path.c_str(), &kind) != 0) return false;
-  if (S_ISREG(kind.st_mode) && ::access(path.c_str(), X_OK) == 0) return true;
-  errno = EACCES;
-  return false;
-}
-
-// Where execvp(3) would find `cmd`, looked up before the lease: a program that is not there should
-// not cost a connection. "" with errno set if it is nowhere.
-std::string find_program(const char* cmd) {
-  const char* path = ::getenv("PATH");
-  if (std::strchr(cmd, '/') != nullptr) return is_program(cmd) ? cmd : "";
-  if (path == nullptr) return cmd;  // execvp(3) has its own default
-  int error = ENOENT;
-  for (const char* begin = path;;) {
-    const size_t size = std::strcspn(begin, ":");
-    std::string program = size == 0 ? std::string(".") : std::string(begin, size);
-    program.append("/").append(cmd);
-    if (is_program(program)) return program;
-    if (errno == EACCES) error = EACCES;
-    if (begin[size] == '\0') break;
-    begin += size + 1;
-  }
-  errno = error;
-  return "";
-}
-
-std::string session_name(const char* cmd) {
-  const char* slash = std::strrchr(cmd, '/');
-  return std::string("berth exec ") + (slash != nullptr ? slash + 1 : cmd);
 }
 
 }  // namespace
@@ -185,17 +135,19 @@ std::string session_name(const char* cmd) {
 int run_exec(const Command& self, Globals globals, Words words) {
   ExecOptions options;
   if (const auto over = parse(self, globals, words, options)) return *over;
-  options.program = find_program(options.cmd[0]);
-  if (options.program.empty()) return cannot_run(options.cmd[0], errno);
-  const SessionPtr session = open_session(globals, session_name(options.cmd[0]).c_str());
+  const std::optional<Program> program = Program::find(options.cmd);
+  if (!program) return cannot_run(options.cmd[0], errno);
+  const SessionPtr session = open_session(globals, program->session_name("exec").c_str());
   if (session == nullptr) return fail();
   berth_grant grant;
   if (!lease(session.get(), options.key, options.timeout_ms, grant)) return fail();
-  if (options.give_back) return run_and_return(session.get(), grant, options);
-  if (const int error = keep_session_open(session.get(), options); error != 0) {
+  if (grant.fd < 0) return only_a_slot(self, options.key);
+  if (options.give_back) return run_and_return(session.get(), grant, *program, options);
+  const int lowest = std::max(options.fd + 1, kOutOfTheWay);
+  if (const int error = keep_session_open(session.get(), lowest, options.fd); error != 0) {
     return fail("cannot keep the session open", error);
   }
-  return become(grant.fd, options);
+  return become(*program, grant.fd, options);
 }
 
 }  // namespace berth::cli

@@ -48,9 +48,21 @@ constexpr Command kCommands[] = {
      "\n"
      "  --timeout DUR  wait for a connection at most so long (250ms, 5s; default: the pool's)\n",
      run_ping},
+    {"slot", "slot [--key KEY] [--count N] [--timeout DUR] [--] CMD [ARG…]",
+     "run a program that opens descriptors of its own",
+     "Leases a bare slot and becomes CMD: the right to one descriptor of berthd's budget, without\n"
+     "a connection. For programs that open sockets of their own, so that all together stay below\n"
+     "the limit: berthd closes idle connections to make room. The lease ends with CMD.\n"
+     "\n"
+     "  --key KEY      the pool of slots (default: slot)\n"
+     "  --count N      so many slots, 1 to 64 (default: 1)\n"
+     "  --timeout DUR  wait for them at most so long (250ms, 5s; default: the pool's)\n"
+     "\n"
+     "Exits as CMD does; 126 if CMD cannot be run, 127 if it is not found.\n",
+     run_slot},
 };
 
-constexpr std::string_view kNames[] = {"exec", "pipe", "keys", "ping"};
+constexpr std::string_view kNames[] = {"exec", "pipe", "keys", "ping", "slot"};
 
 void print_help(FILE* to) {
   std::fputs("usage: berth [--socket PATH] COMMAND …\n\nLeases warm connections from berthd.\n\n",

@@ -27,10 +27,12 @@ int ping_key(berth_session* session, const KeyOptions& options) {
   if (!lease(session, options.key, options.timeout_ms, grant)) return fail();
   const double leased_ms = watch.lap();
   const uint64_t id = grant.id;
-  const bool reused = grant.reused != 0;
+  const char* what = grant.fd < 0        ? "bare slot"
+                     : grant.reused != 0 ? "warm connection"
+                                         : "new connection";
   if (berth_release(session, &grant, BERTH_REUSE) < 0) return fail();
-  std::printf("%s: lease %" PRIu64 " of a %s connection in %.3f ms, given back in %.3f ms\n",
-              options.key, id, reused ? "warm" : "new", leased_ms, watch.lap());
+  std::printf("%s: lease %" PRIu64 " of a %s in %.3f ms, given back in %.3f ms\n", options.key, id,
+              what, leased_ms, watch.lap());
   return 0;
 }
 

@@ -62,6 +62,7 @@ int run_pipe(const Command& self, Globals globals, Words words) {
   if (session == nullptr) return fail();
   berth_grant grant;
   if (!lease(session.get(), options.key, options.timeout_ms, grant)) return fail();
+  if (grant.fd < 0) return only_a_slot(self, options.key);
   ::signal(SIGPIPE, SIG_IGN);
   ::fcntl(grant.fd, F_SETFL, O_RDWR | O_NONBLOCK);
   const int error = Pipe(grant.fd).run();

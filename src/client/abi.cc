@@ -120,6 +120,7 @@ void fill(Event& event, berth_event& out) {
   out.error = -event.failure->error;
   out.code = static_cast<berth_code>(event.failure->code);
   out.message = berth::client::keep_words(event.failure->words);
+  out.why = berth::client::keep_why(event.failure->why);
 }
 
 }  // namespace
@@ -246,6 +247,10 @@ int berth_next_event(berth_session* session, berth_event* out) {
 
 const char* berth_error(void) {
   return berth::client::last_words();
+}
+
+const berth_why* berth_error_why(void) {
+  return berth::client::last_why();
 }
 
 berth_code berth_error_code(void) {

@@ -1,6 +1,7 @@
 // Session's reading side: one reader for all callers, and what each frame does.
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <new>
 
 #include "session.h"
@@ -12,6 +13,13 @@ constexpr auto kSendGrace = std::chrono::seconds(1);
 constexpr const char* kNoRoom =
     "this process has too few free descriptors for the grant (see ulimit -n); it went back "
     "untouched";
+
+// Each comes with a descriptor; a bare slot does not.
+size_t connections_in(const wire::Grant& grant) {
+  return static_cast<size_t>(
+      std::count_if(grant.leases.begin(), grant.leases.end(),
+                    [](const wire::GrantedLease& lease) { return !lease.slot; }));
+}
 
 }  // namespace
 
@@ -88,7 +96,7 @@ void Session::on(const wire::Grant& grant) {
     return_untouched(grant);
     return fail(grant.request_id, take_request(grant.request_id), failed(EMFILE, kNoRoom));
   }
-  if (packet_.fd_count != grant.leases.size()) {
+  if (packet_.fd_count != connections_in(grant)) {
     return end_as_nonsense("a grant without its descriptors");
   }
   for (const wire::GrantedLease& lease : grant.leases) leases_[lease.lease_id] = Lease{};
@@ -96,26 +104,29 @@ void Session::on(const wire::Grant& grant) {
 }
 
 void Session::deliver(const wire::Grant& grant, Request request) {
+  size_t next = 0;
+  const auto take_fd = [&](const wire::GrantedLease& lease) {
+    return lease.slot ? UniqueFd() : std::move(packet_.fds[next++]);
+  };
+  packet_.fd_count = 0;
   if (request.form == Form::waited) {
-    for (size_t i = 0; i < grant.leases.size(); ++i) {
-      const wire::GrantedLease& lease = grant.leases[i];
-      request.call->grants[i] = {lease.lease_id, packet_.fds[i].release(), lease.reused ? 1u : 0u};
+    berth_grant* out = request.call->grants;
+    for (const wire::GrantedLease& lease : grant.leases) {
+      *out++ = {lease.lease_id, take_fd(lease).release(), lease.reused ? 1u : 0u};
     }
-    packet_.fd_count = 0;
     return answer(*request.call);
   }
   Event event;
   event.kind = BERTH_EVENT_GRANTED;
   event.request_id = grant.request_id;
   event.leases = grant.leases;
-  for (size_t i = 0; i < packet_.fd_count; ++i) event.fds.push_back(std::move(packet_.fds[i]));
-  packet_.fd_count = 0;
+  for (const wire::GrantedLease& lease : grant.leases) event.fds.push_back(take_fd(lease));
   events_.push_back(std::move(event));
 }
 
 void Session::on(wire::Refusal& refusal) {
   fail(refusal.request_id, take_request(refusal.request_id),
-       refused(refusal.code, std::move(refusal.message)));
+       refused(refusal.code, std::move(refusal.message), std::move(refusal.why)));
 }
 
 void Session::on(wire::Released& released) {

@@ -11,14 +11,28 @@ namespace {
 
 // The daemon's longest message, and what this library puts before it.
 constexpr size_t kMaxWords = kMaxMessageBytes + 512;
+// More than /proc/PID/comm has.
+constexpr size_t kMaxCommand = 63;
+static_assert(BERTH_MAX_HOLDERS == kMaxHoldersShown);
 
 // Plain bytes: no allocation on failure, no destructor when a thread ends or the library unloads.
 struct LastError {
   Code code = Code::kOk;
   char words[kMaxWords + 1] = "";
+  bool has_why = false;
+  berth_why why = {};
+  char dial_error[kMaxMessageBytes + 1] = "";
+  char commands[BERTH_MAX_HOLDERS][kMaxCommand + 1] = {};
 };
 
 thread_local LastError last_error;
+
+const char* copy(std::string_view text, char* to, size_t most) {
+  const size_t size = std::min(text.size(), most);
+  std::memcpy(to, text.data(), size);
+  to[size] = '\0';
+  return to;
+}
 
 Code nearest_code(int error) {
   switch (error) {
@@ -37,10 +51,10 @@ Code nearest_code(int error) {
 
 }  // namespace
 
-Failure refused(Code code, std::string words) {
+Failure refused(Code code, std::string words, std::optional<wire::Why> why) {
   if (code == Code::kOk) code = Code::kInternal;
   if (words.empty()) words = code_name(code);
-  return {code_errno(code), code, std::move(words)};
+  return {code_errno(code), code, std::move(words), std::move(why)};
 }
 
 Failure invalid(std::string words) {
@@ -59,24 +73,46 @@ std::string with_reason(std::string_view what, int error) {
 int report(const Failure& failure) noexcept {
   last_error.code = failure.code;
   keep_words(failure.words);
+  keep_why(failure.why);
   return -failure.error;
 }
 
 int report_out_of_memory() noexcept {
   last_error.code = Code::kQueueFull;
   keep_words("out of memory");
+  keep_why({});
   return -ENOMEM;
 }
 
 const char* keep_words(std::string_view words) noexcept {
-  const size_t size = std::min(words.size(), kMaxWords);
-  std::memcpy(last_error.words, words.data(), size);
-  last_error.words[size] = '\0';
-  return last_error.words;
+  return copy(words, last_error.words, kMaxWords);
+}
+
+const berth_why* keep_why(const std::optional<wire::Why>& why) noexcept {
+  last_error.has_why = why.has_value();
+  if (!why) return nullptr;
+  berth_why& out = last_error.why;
+  out = {};
+  out.cause = static_cast<berth_cause>(why->cause);
+  out.leased = why->leased;
+  out.max_connections = why->max_connections;
+  out.waiting = why->waiting;
+  out.dial_failures = why->dial_failures;
+  out.last_dial_error = copy(why->last_dial_error, last_error.dial_error, kMaxMessageBytes);
+  for (const wire::Holder& holder : why->holders) {
+    if (out.holder_count == BERTH_MAX_HOLDERS) break;
+    const char* command = copy(holder.command, last_error.commands[out.holder_count], kMaxCommand);
+    out.holders[out.holder_count++] = {holder.pid, holder.uid, holder.held_ms, command};
+  }
+  return &out;
 }
 
 const char* last_words() noexcept {
   return last_error.words;
+}
+
+const berth_why* last_why() noexcept {
+  return last_error.has_why ? &last_error.why : nullptr;
 }
 
 Code last_code() noexcept {

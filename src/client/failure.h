@@ -1,12 +1,15 @@
 // Failure: why a call of libberth failed; and the thread's last one, for berth_error().
 //
-// Any thread. No dependencies beyond libc.
+// Any thread.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "base/code.h"
+#include "berth/berth.h"
+#include "wire/session_frames.h"
 
 namespace berth::client {
 
@@ -14,10 +17,11 @@ struct Failure {
   int error = 0;  // positive errno
   Code code = Code::kInternal;
   std::string words;
+  std::optional<wire::Why> why = {};
 };
 
 // Of a Code that berthd sent, with its words.
-Failure refused(Code code, std::string words);
+Failure refused(Code code, std::string words, std::optional<wire::Why> why = {});
 // Of the caller: an argument is wrong.
 Failure invalid(std::string words);
 // Of the system, with the Code nearest to `error`; the words are as given.
@@ -31,7 +35,11 @@ int report_out_of_memory() noexcept;
 // Makes `words` what last_words() returns, and returns them: for words that are no error.
 const char* keep_words(std::string_view words) noexcept;
 
+// The same for what an event waited for. nullptr: nothing is told.
+const berth_why* keep_why(const std::optional<wire::Why>& why) noexcept;
+
 const char* last_words() noexcept;
+const berth_why* last_why() noexcept;
 Code last_code() noexcept;
 
 }  // namespace berth::client

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <initializer_list>
 
+#include "config/catalogue.h"
 #include "config/text.h"
 
 namespace berth::config {
@@ -100,6 +101,26 @@ void check_warm(const pool::PoolPolicy& pool, const Said& said, Report& report) 
   }
 }
 
+// Where nothing is dialled and nothing is kept, few settings mean anything.
+void check_slots(const pool::PoolPolicy& pool, const Said& said, Report& report) {
+  for (const Setting<pool::PoolPolicy>& setting : pool_settings()) {
+    if (setting.scope == Scope::slots_too || !said.has(setting.name)) continue;
+    const Place place = said.place(setting.name);
+    report.problem(place, std::string(setting.name) + " (line " + std::to_string(place.line) +
+                              ") is without effect: [pool." + pool.key +
+                              "] lends slots, which carry no connection");
+  }
+}
+
+void check_connections(const pool::PoolPolicy& pool, const Said& said, Report& report) {
+  check_room(pool, "max_connections", pool.max_connections, said, report);
+  check_room(pool, "max_idle", pool.max_idle, said, report);
+  check_relogin(pool, said, report);
+  check_share(pool, said, report);
+  check_warm(pool, said, report);
+  check_times(pool, said, report);
+}
+
 }  // namespace
 
 void check_pool(const pool::PoolPolicy& pool, const Said& said, Report& report) {
@@ -109,12 +130,11 @@ void check_pool(const pool::PoolPolicy& pool, const Said& said, Report& report) 
                                       " has no endpoints; give it one, such as endpoints = "
                                       "[\"tcp://127.0.0.1:6379\"]");
   }
-  check_room(pool, "max_connections", pool.max_connections, said, report);
-  check_room(pool, "max_idle", pool.max_idle, said, report);
-  check_relogin(pool, said, report);
-  check_share(pool, said, report);
-  check_warm(pool, said, report);
-  check_times(pool, said, report);
+  if (pool.lends_slots()) {
+    check_slots(pool, said, report);
+  } else {
+    check_connections(pool, said, report);
+  }
   if (pool.allow_uids.empty() && said.valid("allow_users")) {
     report.warning(said.header(), "nobody may lease from " + title + ": it allows no users");
   }

@@ -15,7 +15,6 @@ inline constexpr std::array kLaterSettings = std::to_array<std::string_view>({
     "allow_groups",
     "alpn",
     "balance",
-    "close_on_release",
     "compression",
     "dial_command",
     "dns_refresh",

@@ -67,11 +67,15 @@ constexpr std::string_view effect_words(Effect effect) {
   return "";
 }
 
+// Which pools a setting means something to.
+enum class Scope { connections, slots_too };
+
 template <class T>
 struct Setting {
   std::string_view name;
   Kind<T> kind;
   Effect effect = Effect::reload;
+  Scope scope = Scope::connections;
 };
 
 }  // namespace berth::config

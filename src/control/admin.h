@@ -68,6 +68,10 @@ class AdminService final : public v1::Admin::CallbackService {
                   v1::ExpireReply* reply) override {
     return carry_out(context, request, reply);
   }
+  Reactor* CloseOnRelease(Context* context, const v1::CloseOnReleaseRequest* request,
+                          v1::CloseOnReleaseReply* reply) override {
+    return carry_out(context, request, reply);
+  }
   Reactor* Revoke(Context* context, const v1::RevokeRequest* request,
                   v1::RevokeReply* reply) override {
     return carry_out(context, request, reply);

@@ -53,8 +53,10 @@ absl::Status View::show(const v1::ExplainRequest& request, uint32_t uid,
     if (const auto refusal = pool::Depot::refusal_of_access(who, *policy)) {
       show(*refusal, uid, reply);
     } else {
-      reply.set_step(v1::ExplainReply::DIAL);
-      reply.set_message("a pool would be made for this key, and a connection dialled");
+      const bool slots = policy->lends_slots();
+      reply.set_step(slots ? v1::ExplainReply::GRANT : v1::ExplainReply::DIAL);
+      reply.set_message(fmt::format("a pool would be made for this key, and a {}",
+                                    slots ? "slot granted" : "connection dialled"));
     }
     return absl::OkStatus();
   }
@@ -99,6 +101,7 @@ std::string View::describe(ConnectionId id) const {
 std::string View::words(const pool::Forecast& forecast, const pool::Pool& pool) const {
   switch (forecast.step) {
     case pool::Step::grant:
+      if (pool.policy().lends_slots()) return "a slot is free, and would be granted";
       return describe(forecast.connection) + " would be granted, if the server has not closed it";
     case pool::Step::check:
       return describe(forecast.connection) + " would be checked, and granted if it passes";
@@ -115,7 +118,8 @@ std::string View::words(const pool::Forecast& forecast, const pool::Pool& pool) 
              "other, and one dialled in its place";
     case pool::Step::evict:
       return describe(forecast.connection) +
-             " would be closed, because berthd has no file descriptor left, and one dialled";
+             " would be closed, because berthd has no file descriptor left, and " +
+             (pool.policy().lends_slots() ? "its slot granted" : "one dialled");
     case pool::Step::wait: {
       pool::Why why = pool.why(loop_.now());
       why.cause = forecast.cause;

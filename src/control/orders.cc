@@ -30,6 +30,10 @@ void add_all(const std::vector<std::string>& from,
   to.Assign(from.begin(), from.end());
 }
 
+absl::Status no_such_lease(uint64_t id) {
+  return absl::NotFoundError(fmt::format("there is no lease {}", id));
+}
+
 }  // namespace
 
 Orders::Orders(loop::Loop& loop, broker::Broker& broker, const View& view, DaemonOrders daemon)
@@ -64,11 +68,17 @@ void Orders::carry_out(const v1::ExpireRequest&, v1::ExpireReply& reply, const D
   done(absl::OkStatus());
 }
 
+void Orders::carry_out(const v1::CloseOnReleaseRequest& request, v1::CloseOnReleaseReply& reply,
+                       const Done& done) {
+  const auto marked = broker_.driver().close_on_release(LeaseId::from_value(request.lease_id()));
+  if (!marked) return done(no_such_lease(request.lease_id()));
+  reply.set_marked(*marked);
+  done(absl::OkStatus());
+}
+
 void Orders::carry_out(const v1::RevokeRequest& request, v1::RevokeReply&, const Done& done) {
-  if (broker_.driver().revoke(LeaseId::from_value(request.lease_id()))) {
-    return done(absl::OkStatus());
-  }
-  done(absl::NotFoundError(fmt::format("there is no lease {}", request.lease_id())));
+  const bool known = broker_.driver().revoke(LeaseId::from_value(request.lease_id()));
+  done(known ? absl::OkStatus() : no_such_lease(request.lease_id()));
 }
 
 void Orders::carry_out(const v1::KillRequest& request, v1::KillReply& reply, const Done& done) {

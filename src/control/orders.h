@@ -49,6 +49,8 @@ class Orders {
   void carry_out(const v1::KeyRequest& request, v1::RenewReply& reply, const Done& done);
   void carry_out(const v1::EvictRequest& request, v1::EvictReply& reply, const Done& done);
   void carry_out(const v1::ExpireRequest& request, v1::ExpireReply& reply, const Done& done);
+  void carry_out(const v1::CloseOnReleaseRequest& request, v1::CloseOnReleaseReply& reply,
+                 const Done& done);
   void carry_out(const v1::RevokeRequest& request, v1::RevokeReply& reply, const Done& done);
   void carry_out(const v1::KillRequest& request, v1::KillReply& reply, const Done& done);
   void carry_out(const v1::SetIntakeRequest& request, v1::SetIntakeReply& reply, const Done& done);

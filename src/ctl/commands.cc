@@ -83,6 +83,8 @@ constexpr Command kCommands[] = {
     {"enable", "undo disable", key, run_open},
     {"drain", "disable a key and wait until its leases are back", key, run_drain},
     {"undrain", "undo drain", key, run_open},
+    {"close-on-release", "have a lease's connection closed when it comes back", lease,
+     run_close_on_release},
     {"revoke", "take a lease away", lease, run_revoke},
     {"kill", "end a session and all that it holds", session, run_kill},
     {"reload", "read the configuration again", nothing, run_reload},

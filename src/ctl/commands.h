@@ -49,6 +49,7 @@ absl::Status run_waiters(Link& link, const Options& options);
 absl::Status run_renew(Link& link, const Options& options);
 absl::Status run_evict(Link& link, const Options& options);
 absl::Status run_expire(Link& link, const Options& options);
+absl::Status run_close_on_release(Link& link, const Options& options);
 absl::Status run_revoke(Link& link, const Options& options);
 absl::Status run_kill(Link& link, const Options& options);
 absl::Status run_pause(Link& link, const Options& options);

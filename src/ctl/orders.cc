@@ -77,6 +77,16 @@ absl::Status run_expire(Link& link, const Options& options) {
   });
 }
 
+absl::Status run_close_on_release(Link& link, const Options& options) {
+  v1::CloseOnReleaseRequest request;
+  request.set_lease_id(options.id);
+  return order(
+      link, options, &Stub::CloseOnRelease, request, [&](const v1::CloseOnReleaseReply& reply) {
+        return "the connection of lease " + number(options.id) + " is closed when it comes back" +
+               (reply.marked() ? "" : ", as was ordered before");
+      });
+}
+
 absl::Status run_revoke(Link& link, const Options& options) {
   v1::RevokeRequest request;
   request.set_lease_id(options.id);

@@ -41,6 +41,7 @@ struct Granted {
   ConnectionId connection;
   bool fresh;        // never granted before: it may hold a greeting
   bool new_session;  // its last holder was another session: restore the socket's options
+  bool slot;         // a bare slot: there is no socket
 };
 
 // Check each connection for life, then hand all of them over in one message. If one fails, hand

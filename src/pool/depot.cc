@@ -144,7 +144,7 @@ std::optional<Refusal> Depot::refusal_of_access(const SessionInfo& info, const P
     return Refusal{
         Code::kNotPermitted, "allow_users of \"" + policy.key + "\" does not name it", {}, {}};
   }
-  if (info.foreign_netns && policy.sandbox != Sandbox::pinned) {
+  if (info.foreign_netns && policy.sandbox != Sandbox::pinned && !policy.lends_slots()) {
     return Refusal{Code::kNotPermitted,
                    "the program runs in another network namespace than berthd, and \"" +
                        policy.key + "\" does not say sandbox = \"pinned\"",
@@ -323,6 +323,12 @@ std::vector<Depot::Expired> Depot::expire(TimePoint now, Actions& actions) {
   return all;
 }
 
+std::optional<bool> Depot::close_on_release(LeaseId id) {
+  Lease* lease = shared_.leases.find(id);
+  if (lease == nullptr) return std::nullopt;
+  return pool_of(*lease->connection).close_on_release(*lease);
+}
+
 bool Depot::revoke(TimePoint now, LeaseId id, Actions& actions, Revoke::Cause cause) {
   Lease* lease = shared_.leases.find(id);
   if (lease == nullptr) return false;
@@ -379,18 +385,18 @@ void Depot::settle(TimePoint now, Actions& actions) {
 
 bool Depot::settle_one(TimePoint now, Actions& actions) {
   const SlotQueue& slots = shared_.slots;
-  const bool slot_free = shared_.budget.free() > 0;
+  const uint32_t free = shared_.budget.free();
   const bool evictable = !shared_.evictable.empty();
-  if (!slots.empty() && slot_free) {
+  if (!slots.empty() && free >= slots.front_need()) {
     pools_[slots.front()]->wake(now, actions);
     return true;
   }
-  if (slots.size() > shared_.closing && evictable) {
+  if (slots.needed() > shared_.closing + free && evictable) {
     evict_oldest(now, CloseReason::evicted, actions);
     return true;
   }
   if (!slots.empty() && shared_.closing == 0 && yield_latest(now, actions)) return true;
-  if (slots.empty() && !shared_.hungry.empty() && slot_free) {
+  if (slots.empty() && !shared_.hungry.empty() && free > 0) {
     pools_[*shared_.hungry.begin()]->wake(now, actions);
     return true;
   }

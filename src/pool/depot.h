@@ -118,6 +118,9 @@ class Depot {
   };
   // One tick over all pools (rule 16). Tells only of pools that closed some.
   std::vector<Expired> expire(TimePoint now, Actions& actions);
+  // Its connection is closed when it comes back (rule 15). False: it would be anyway. Nothing: no
+  // such lease.
+  std::optional<bool> close_on_release(LeaseId lease);
   // False: no such lease.
   bool revoke(TimePoint now, LeaseId lease, Actions& actions,
               Revoke::Cause cause = Revoke::Cause::administrator);

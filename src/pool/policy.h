@@ -39,7 +39,7 @@ inline constexpr int kNone = -1;
 struct PoolPolicy {
   std::string key;
 
-  // Where to dial.
+  // Where to dial; or slot: alone, for leases that carry no connection.
   std::vector<Endpoint> endpoints;
 
   IdleOrder idle_order = IdleOrder::lifo;
@@ -75,6 +75,11 @@ struct PoolPolicy {
   Share share = Share::user;
   bool trust_holders = false;  // no former holder keeps a duplicate
   Sandbox sandbox = Sandbox::relay;
+
+  // Rule 18: what is leased are bare slots.
+  bool lends_slots() const {
+    return !endpoints.empty() && endpoints.front().kind == Endpoint::Kind::slot;
+  }
 
   // Whether the first holder reads what the server says first.
   bool leaves_greeting() const { return greeting.empty() && login.empty(); }

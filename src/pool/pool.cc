@@ -182,7 +182,7 @@ std::optional<CloseReason> Pool::unfit(TimePoint now, const Connection& connecti
   if (connection.epoch != epoch_) return CloseReason::renewed;
   if (now >= connection.expires_at) return CloseReason::age;
   if (beyond_max()) return CloseReason::overflow;
-  if (used_up(connection)) return CloseReason::uses;
+  if (used_up(connection) || connection.slot) return CloseReason::uses;
   return std::nullopt;
 }
 
@@ -314,10 +314,11 @@ Why Pool::why(TimePoint now) const {
         {session.id, session.info.uid, session.info.pid, now - lease->granted_at});
   }
   const bool dialing = why.dial_failures > 0 || count(State::connecting) > 0;
+  const bool lends_slots = policy_.lends_slots();
   why.cause = intake_ == Intake::paused ? Cause::kPaused
               : wants_slot()            ? Cause::kNoSlots
               : dialing                 ? Cause::kUpstreamDown
-              : at_max()                ? Cause::kExhausted
+              : at_max() || lends_slots ? Cause::kExhausted
                                         : Cause::kUnspecified;  // it had no time for a dial
   return why;
 }

@@ -121,6 +121,8 @@ class Pool {
   size_t evict_idle(TimePoint now, size_t most, Actions& actions);
   // One tick: what was idle at the last one and ever since is closed, but none that is kept.
   size_t expire(TimePoint now, Actions& actions);
+  // As renew() does to all: its connection is closed when it comes back. False: it would be anyway.
+  bool close_on_release(Lease& lease);
   void revoke(TimePoint now, Lease& lease, Revoke::Cause cause, Actions& actions);
   void revoke_all(TimePoint now, Revoke::Cause cause, Actions& actions);
 
@@ -199,6 +201,12 @@ class Pool {
   std::optional<CloseReason> unfit(TimePoint now, const Connection& connection) const;
   void close_all(TimePoint now, State state, CloseReason reason, Actions& actions);
 
+  // pool_slots.cc
+  void lend_slots(TimePoint now, Actions& actions);
+  bool lend(TimePoint now, Waiter& waiter, Actions& actions);
+  bool has_places(size_t count) const;
+  Forecast forecast_slot() const;
+
   // pool_steps.cc
   void take_in(TimePoint now, Connection& connection, Actions& actions);
   void put_to_rest(TimePoint now, Connection& connection, Actions& actions);
@@ -229,13 +237,14 @@ class Pool {
   void limit_idle(TimePoint now, Actions& actions);
   void refill(TimePoint now, size_t spare_dials, Actions& actions);
   void start_dial(TimePoint now, Actions& actions);
+  Connection& add(TimePoint now, State state);
   void plan_retry(TimePoint now);
   const EndpointState* ready_endpoint(TimePoint now) const;
   bool can_dial(TimePoint now) const;
   bool probing(TimePoint now) const;
   bool at_max() const;
   bool beyond_max() const;  // after a reload
-  void want_slot(uint64_t arrival);
+  void want_slot(uint64_t arrival, uint32_t need = 1);
   bool refuses_at_once(TimePoint now) const;
 
   // pool_reload.cc
@@ -261,12 +270,14 @@ class Pool {
   const Connection* idle_for(TimePoint now, Owner owner, const Entitled& earlier) const;
   Pass pass_over_waiters(TimePoint now) const;
   Forecast forecast_capacity(TimePoint now, const Pass& pass) const;
+  Forecast forecast_budget(Step step, bool may_take) const;
 
   // pool_grant.cc
-  bool never_to_be_had(uint32_t count) const {
+  bool exceeds_max(uint32_t count) const {
     return policy_.max_connections != kUnlimited &&
            count > static_cast<uint32_t>(policy_.max_connections);
   }
+  bool never_to_be_had(uint32_t count) const;
   std::optional<Refusal> refusal_to_wait(uint32_t count) const;
   std::optional<Refusal> refusal_at_once(TimePoint now, uint32_t count) const;
   bool grant_at_once(TimePoint now, Session& session, const Ticket& ticket, Actions& actions);

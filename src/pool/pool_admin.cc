@@ -34,6 +34,12 @@ size_t Pool::renew(TimePoint now, Actions& actions) {
   return closed;
 }
 
+bool Pool::close_on_release(Lease& lease) {
+  const bool renewed = lease.connection->epoch != epoch_;
+  lease.connection->epoch = kNoEpoch;
+  return !renewed;
+}
+
 size_t Pool::evict_idle(TimePoint now, size_t most, Actions& actions) {
   const size_t closed = std::min(most, count(State::idle));
   note(now, EventKind::evict, closed);

@@ -12,6 +12,7 @@ Forecast Pool::forecast(TimePoint now, const SessionInfo& info) const {
   }
   if (auto refusal = refusal_at_once(now, 1)) return {Step::refuse, {}, {}, std::move(refusal)};
   if (!open) return {Step::wait, {}, Cause::kPaused, {}};
+  if (policy_.lends_slots()) return forecast_slot();
   Pass pass = pass_over_waiters(now);
   const Connection* best = idle_for(now, owner, pass.earlier);
   if (best != nullptr && !needs_check(now, *best)) return {Step::grant, best->id, {}, {}};
@@ -64,11 +65,17 @@ Forecast Pool::forecast_capacity(TimePoint now, const Pass& pass) const {
     if (oldest == nullptr || !may_replace) return {Step::wait, {}, Cause::kExhausted, {}};
     return {Step::replace, oldest->id, {}, {}};
   }
+  return forecast_budget(Step::dial, pass.may_dial);
+}
+
+// `step` is what a free slot would allow.
+Forecast Pool::forecast_budget(Step step, bool may_take) const {
   const SlotQueue& slots = shared_.slots;
-  if (pass.may_dial && slots.empty() && shared_.budget.free() > 0) return {Step::dial, {}, {}, {}};
-  // For each pool that lacks a slot one is closing, or is evicted.
+  const uint32_t free = shared_.budget.free();
+  if (may_take && slots.empty() && free > 0) return {step, {}, {}, {}};
+  // For each slot that is needed one is free, closing, or evicted.
   const Connection* evictable = shared_.evictable.front();
-  const bool may_evict = pass.may_dial && slots.size() >= shared_.closing;
+  const bool may_evict = may_take && slots.needed() >= shared_.closing + free;
   if (evictable == nullptr || !may_evict) return {Step::wait, {}, Cause::kNoSlots, {}};
   return {Step::evict, evictable->id, {}, {}};
 }

@@ -83,8 +83,16 @@ Connection* Pool::best_idle(TimePoint now, Owner owner, const Entitled& earlier,
 }
 
 std::string Pool::too_many_text(uint32_t count) const {
-  return "count is " + std::to_string(count) + ", but max_connections of \"" + policy_.key +
-         "\" is " + std::to_string(policy_.max_connections);
+  const std::string text = "count is " + std::to_string(count) + ", but ";
+  if (exceeds_max(count)) {
+    return text + "max_connections of \"" + policy_.key + "\" is " +
+           std::to_string(policy_.max_connections);
+  }
+  return text + "berthd has " + std::to_string(shared_.budget.limit()) + " slots in all";
+}
+
+bool Pool::never_to_be_had(uint32_t count) const {
+  return exceeds_max(count) || (policy_.lends_slots() && count > shared_.budget.limit());
 }
 
 // Who may not wait, whatever comes free.
@@ -192,7 +200,7 @@ Granted Pool::make_lease(TimePoint now, Session& session, Owner owner, Connectio
   connection.last_session = session.id;
   ++connection.uses;
   note_lease(now, EventKind::grant, lease);
-  return {id, connection.id, fresh, new_session};
+  return {id, connection.id, fresh, new_session, connection.slot};
 }
 
 void Pool::dequeue(TimePoint now, Waiter& waiter) {

@@ -14,6 +14,10 @@ void Pool::settle(TimePoint now, Actions& actions) {
 }
 
 size_t Pool::serve(TimePoint now, Actions& actions) {
+  if (policy_.lends_slots()) {
+    lend_slots(now, actions);
+    return 0;
+  }
   while (true) {
     const Pass pass = serve_all(now, actions);
     if (!pass.again) return pass.dials_left;
@@ -139,21 +143,27 @@ bool Pool::make_place(TimePoint now, const Waiter& waiter, Pass& pass, Actions& 
 }
 
 void Pool::start_dial(TimePoint now, Actions& actions) {
-  const ConnectionId id = shared_.connections.allocate();
-  Connection& connection = shared_.connections[id];
   const EndpointState* endpoint = ready_endpoint(now);
   BERTH_CHECK(endpoint != nullptr, "a dial has an endpoint that is not in backoff");
+  Connection& connection = add(now, State::connecting);
+  connection.endpoint = static_cast<uint32_t>(endpoint - endpoints_.data());
+  note_connection(now, EventKind::dial, connection);
+  actions.add(Dial{connection.id, id_, connection.endpoint});
+}
+
+Connection& Pool::add(TimePoint now, State state) {
+  const ConnectionId id = shared_.connections.allocate();
+  Connection& connection = shared_.connections[id];
   connection.id = id;
   connection.pool = id_;
+  connection.state = state;
   connection.deadline.kind = Deadline::Kind::connection;
   connection.deadline.subject = id.value();
-  connection.endpoint = static_cast<uint32_t>(endpoint - endpoints_.data());
   connection.epoch = epoch_;
   connection.since = now;
   ++total_;
   enter_state(connection);
-  note_connection(now, EventKind::dial, connection);
-  actions.add(Dial{id, id_, connection.endpoint});
+  return connection;
 }
 
 // max_idle (rule 4): the one idle longest goes, but none that is kept.
@@ -225,11 +235,11 @@ bool Pool::beyond_max() const {
          total_ - count(State::closing) > static_cast<size_t>(policy_.max_connections);
 }
 
-void Pool::want_slot(uint64_t arrival) {
+void Pool::want_slot(uint64_t arrival, uint32_t need) {
   if (slot_arrival_ == arrival) return;
-  if (slot_arrival_ != 0) shared_.slots.erase(slot_arrival_, id_);
+  if (slot_arrival_ != 0) shared_.slots.erase(slot_arrival_);
   slot_arrival_ = arrival;
-  if (arrival != 0) shared_.slots.insert(arrival, id_);
+  if (arrival != 0) shared_.slots.insert(arrival, id_, need);
 }
 
 // fail_fast (rule 10): no connection at all, and no endpoint that may be dialled.

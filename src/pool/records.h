@@ -63,6 +63,10 @@ class Owner {
   int64_t value_ = -1;
 };
 
+// No pool's: of a connection that was renewed by itself.
+inline constexpr uint64_t kNoEpoch = UINT64_MAX;
+
+// Or a bare slot (rule 18): a record without a socket, leased from its birth on.
 struct Connection {
   ConnectionId id;
   PoolId pool;
@@ -71,8 +75,9 @@ struct Connection {
   CloseReason close_reason = CloseReason::dead;  // meaningful in closing
   bool kept = false;      // at rest: one of the pool's min_idle, so never evicted
   bool marked = false;    // not held since the last tick of expire
+  bool slot = false;      // a bare slot
   uint32_t endpoint = 0;  // index into the policy's endpoints
-  uint64_t epoch = 0;     // the pool's when it was dialled; an older one was renewed
+  uint64_t epoch = 0;     // the pool's when it was dialled; with another it was renewed
   uint64_t uses = 0;      // times granted
   Owner owner;
   SessionId last_session;         // the last holder

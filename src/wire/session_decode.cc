@@ -188,6 +188,7 @@ void decode(std::string_view bytes, GrantedLease& out) {
     switch (fields.tag()) {
       case 1: out.lease_id = fields.u64(); break;
       case 2: out.reused = fields.flag(); break;
+      case 3: out.slot = fields.flag(); break;
       default: fields.skip();
     }
   }

@@ -101,7 +101,7 @@ constexpr uint32_t kVarint = 0, kLengthDelimited = 2;
 
 size_t body_size(const GrantedLease& lease) {
   const auto id = static_cast<size_t>(protozero::length_of_varint(lease.lease_id));
-  return 1 + id + (lease.reused ? 2 : 0);
+  return 1 + id + (lease.reused ? 2 : 0) + (lease.slot ? 2 : 0);
 }
 
 char* add_varint(char* out, uint32_t field, uint32_t wire_type, uint64_t value) {
@@ -193,6 +193,7 @@ void encode_grant(uint64_t request_id, std::span<const GrantedLease> leases, std
     at = add_varint(at, 2, kLengthDelimited, body_size(lease));
     at = add_varint(at, 1, kVarint, lease.lease_id);
     if (lease.reused) at = add_varint(at, 2, kVarint, 1);
+    if (lease.slot) at = add_varint(at, 3, kVarint, 1);
   }
 }
 

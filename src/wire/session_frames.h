@@ -82,6 +82,7 @@ struct Goodbye {
 struct GrantedLease {
   uint64_t lease_id = 0;
   bool reused = false;
+  bool slot = false;  // no descriptor comes with it
   friend bool operator==(const GrantedLease&, const GrantedLease&) = default;
 };
 

@@ -80,6 +80,20 @@ def test_expire_closes_what_was_idle_at_two_ticks(berthd, upstream):
 # ---- leases and sessions ----
 
 
+def test_a_connection_is_closed_when_its_lease_is_over(berthd, upstream):
+    daemon = berthd(pool(upstream))
+    session = daemon.session()
+    with session.lease("echo") as lease:
+        told = f"the connection of lease {lease.id} is closed when it comes back"
+        assert order(daemon, "close-on-release", str(lease.id)) == told
+        assert order(daemon, "close-on-release", str(lease.id)) == told + ", as was ordered before"
+        assert ask(lease.sock) == 1  # its holder may go on
+    done = ctl(daemon, "close-on-release", str(lease.id))
+    assert (done.returncode, done.stderr) == (64, f"berthctl: there is no lease {lease.id}\n")
+    with session.lease("echo") as lease:
+        assert ask(lease.sock) == 2
+
+
 def test_a_revoked_lease_is_over_for_its_holder_and_the_server(berthd, upstream):
     daemon = berthd(pool(upstream))
     raw = daemon.raw()

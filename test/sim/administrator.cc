@@ -190,7 +190,9 @@ void Player::revoke() {
     if (c.stage == Stage::leased) leases.push_back(c.lease);
   }
   if (leases.empty()) return;
-  model_.revoking = leases[model_.random.below(leases.size())];
+  const LeaseId lease = leases[model_.random.below(leases.size())];
+  if (model_.chance(50)) return close_on_release(lease);
+  model_.revoking = lease;
   model_.trace.add(model_.now, "revoke lease %llu", model_.revoking.value());
   driver_.event([&](Actions& actions) {
     expect(driver_.depot().revoke(model_.now, model_.revoking, actions), "a lease may be revoked",
@@ -200,6 +202,17 @@ void Player::revoke() {
   });
   driver_.carry_out();
   model_.revoking = {};
+}
+
+void Player::close_on_release(LeaseId lease) {
+  model_.trace.add(model_.now, "close lease %llu on release", lease.value());
+  for (auto& [id, c] : model_.connections) {
+    if (c.lease != lease) continue;
+    const bool renewed = c.epoch != model_.pools[c.pool].epoch;
+    c.epoch = pool::kNoEpoch;
+    expect(driver_.depot().close_on_release(lease) == !renewed, "a connection is marked once",
+           lease.value());
+  }
 }
 
 void Player::others() {

@@ -365,6 +365,7 @@ void Checks::nobody_waits_beside_his_own(const PoolModel&, const Pool& pool) con
 // After failures one dial at a time is enough.
 void Checks::somebody_looks_for_capacity(const PoolModel& model, const Pool& pool) const {
   if (pool.waiting() == 0 || model.intake != pool::Intake::open) return;
+  if (model.policy.lends_slots()) return slots_are_lent(model, pool);
   size_t lacking = 0;
   size_t before_batch = 0;
   for (const Lack& lack : lacks(model_, pool)) {
@@ -388,6 +389,13 @@ void Checks::somebody_looks_for_capacity(const PoolModel& model, const Pool& poo
   }
 }
 
+void Checks::slots_are_lent(const PoolModel& model, const Pool& pool) const {
+  const int most = model.policy.max_connections;
+  const size_t wanted = pool.waiters().front()->count;
+  if (most != pool::kUnlimited && pool.total() + wanted > static_cast<size_t>(most)) return;
+  expect(pool.wants_slot(), "who waits for slots has one, or waits for the budget");
+}
+
 void Checks::place_under_max(const PoolModel&, const Pool& pool, size_t lacking,
                              size_t lacking_before_batch) const {
   const size_t closing = pool.count(State::closing);
@@ -402,8 +410,8 @@ void Checks::place_under_max(const PoolModel&, const Pool& pool, size_t lacking,
 void Checks::slots() const {
   const pool::Shared& shared = depot_.shared();
   if (shared.slots.empty()) return;
-  expect(shared.budget.free() == 0, "nobody lacks a slot while one is free");
-  expect(shared.slots.size() <= shared.closing || shared.evictable.empty(),
+  expect(shared.budget.free() < shared.slots.front_need(), "nobody lacks a slot while one is free");
+  expect(shared.slots.needed() <= shared.closing + shared.budget.free() || shared.evictable.empty(),
          "an idle connection makes place in the budget");
   if (shared.closing > 0) return;
   for (const PoolModel& model : model_.pools) {

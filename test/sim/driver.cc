@@ -251,7 +251,8 @@ void Driver::on(uint64_t decided, const Refuse& refuse) {
     case Code::kNoSuchKey: expect(pool.removed, "only a pool that has left says so"); break;
     case Code::kRevoked: expect(pool.gone, "only what has lost its pool is revoked"); break;
     case Code::kInvalid:
-      expect(ask.count > static_cast<uint32_t>(pool.policy.max_connections),
+      expect(ask.count > depot_.budget().limit() ||
+                 ask.count > static_cast<uint32_t>(pool.policy.max_connections),
              "only what can never be had is invalid", ask.count);
       break;
     case Code::kQueueFull:

@@ -85,6 +85,7 @@ class Driver {
   void on(uint64_t decided, const pool::Close& close);
   void on(uint64_t decided, const pool::Revoke& revoke);
 
+  void lend(uint64_t decided, const pool::Grant& grant);
   void judge_grant(uint64_t decided, const pool::Grant& grant, const Ask& ask);
   void judge_proof(const ConnectionModel& connection, const Ask& ask) const;
   bool some_own_needs_check(const Ask& ask) const;

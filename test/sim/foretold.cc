@@ -29,7 +29,7 @@ const A* only(ActionSpan actions) {
 auto not_recounted(const pool::Depot& depot) {
   const pool::Shared& shared = depot.shared();
   Random random = shared.random;
-  return std::tuple(depot.next_deadline(), shared.arrivals, shared.slots.size(),
+  return std::tuple(depot.next_deadline(), shared.arrivals, shared.slots.needed(),
                     shared.hungry.size(), random.next());
 }
 
@@ -103,6 +103,10 @@ void Foretold::judge_grant(ActionSpan actions) const {
   const auto* grant = actions.empty() ? nullptr : std::get_if<Grant>(&actions.front());
   expect(grant != nullptr && grant->ticket.request_id == ask_.key.request,
          "who is foretold a grant has it", ask_.key.request);
+  if (grant->leases[0].slot) {
+    return expect(!foretold_.connection.valid() && actions.size() == 1,
+                  "nothing else comes of the slot that was foretold", ask_.pool);
+  }
   expect(grant->leases[0].connection == foretold_.connection,
          "the very connection is granted that was foretold", foretold_.connection.value());
   judge_refill(actions.subspan(1));
@@ -151,7 +155,9 @@ void Foretold::judge_cause() const {
       return expect(pool().why(model_.now).dial_failures > 0, "upstream_down after failures",
                     ask_.pool);
     case Cause::kExhausted:
-      return expect(most != 0 && pool().total() >= most, "exhausted at max_connections", ask_.pool);
+      return expect((most != 0 && pool().total() >= most) ||
+                        (pool_model().policy.lends_slots() && pool().waiting() > 1),
+                    "exhausted at max_connections", ask_.pool);
     default: expect(false, "who waits is foretold for what", ask_.pool);
   }
 }

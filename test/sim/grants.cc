@@ -13,6 +13,7 @@ void Driver::on(uint64_t decided, const Grant& grant) {
   model_.trace.add(model_.now, "  -> grant request %llu of %llu: %llu leases, the first %llu",
                    grant.ticket.request_id, grant.ticket.session.value(), grant.leases.size(),
                    grant.leases.empty() ? 0 : grant.leases[0].connection.value());
+  if (grant.leases[0].slot) lend(decided, grant);
   const auto at = model_.asks.find({grant.ticket.session, grant.ticket.request_id});
   if (model_.session(grant.ticket.session) == nullptr) {
     for (const Granted& g : grant.leases) connection(g.connection).stage = Stage::returned;
@@ -49,11 +50,40 @@ void Driver::on(uint64_t decided, const Grant& grant) {
   }
 }
 
+// Slots begin with their grant.
+void Driver::lend(uint64_t decided, const Grant& grant) {
+  const size_t index = model_.pool_index(grant.pool);
+  PoolModel& pool = model_.pools[index];
+  expect(pool.policy.lends_slots() || decided < pool.reload_event, "only a pool of slots lends any",
+         index);
+  for (const Granted& g : grant.leases) {
+    ConnectionModel c;
+    c.id = g.connection;
+    c.pool = index;
+    c.slot = true;
+    c.stage = Stage::open;
+    c.dialed_at = c.up_at = c.since = model_.now;
+    c.epoch = pool.epoch;
+    ++pool.connections;
+    const bool added = model_.connections.emplace(c.id, c).second;
+    expect(added, "a slot is lent once", c.id.value());
+  }
+  const pool::PoolPolicy& policy = pool.policy;
+  expect(policy.max_connections == pool::kUnlimited || decided < pool.reload_event ||
+             pool.connections <= static_cast<size_t>(policy.max_connections),
+         "max_connections is never exceeded", index);
+  expect(model_.connections.size() + model_.others_fds <= depot_.budget().limit(),
+         "slots never exceed the budget", model_.connections.size());
+  expect(decided != model_.event || model_.first_for_slot == 0 || depot_.shared().slots.empty() ||
+             depot_.shared().slots.front_arrival() >= grant.ticket.arrival,
+         "slots go by arrival", grant.ticket.arrival);
+}
+
 // Looks whether each is alive, as before every grant; all go over or none.
 void Driver::hand_over(InHand hand) {
   if (!is_live(hand)) return take_back(hand, ConnectionId(), CloseReason::revoked);
   for (const Granted& g : hand.grant.leases) {
-    if (!connection(g.connection).dead && !model_.chance(2)) continue;
+    if (g.slot || (!connection(g.connection).dead && !model_.chance(2))) continue;
     return take_back(hand, g.connection, CloseReason::dead);
   }
   const AskKey key{hand.grant.ticket.session, hand.grant.ticket.request_id};

@@ -81,6 +81,7 @@ struct ConnectionModel {
   ConnectionId id;
   size_t pool = 0;
   Stage stage = Stage::dialing;
+  bool slot = false;        // a bare slot
   bool dead = false;        // its server has gone; nobody has noticed
   bool doomed = false;      // discarded, or its session has ended
   bool taken_back = false;  // a grant of it came to nothing: its options may be anybody's
@@ -206,7 +207,7 @@ struct Model {
     const pool::PoolPolicy& policy = pools[pool].policy;
     const std::vector<uint32_t>& uids = policy.allow_uids;
     if (std::find(uids.begin(), uids.end(), info.uid) == uids.end()) return false;
-    return !info.foreign_netns || policy.sandbox == pool::Sandbox::pinned;
+    return !info.foreign_netns || policy.sandbox == pool::Sandbox::pinned || policy.lends_slots();
   }
   // Its server has answered, or its holder has given it back.
   void used(ConnectionModel& c, bool answered) const {

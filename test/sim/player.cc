@@ -220,6 +220,7 @@ void Player::release() {
   model_.leases.erase(model_.leases.begin() + static_cast<ptrdiff_t>(index));
   ConnectionModel& c = model_.connections.at(lease.connection);
   const Condition condition = !model_.chance(85)  ? Condition::discarded
+                              : c.slot            ? Condition::clean
                               : model_.chance(40) ? Condition::unsent
                               : model_.chance(93) ? Condition::clean
                                                   : Condition::dirty;

@@ -36,6 +36,7 @@ class Player {
   };
 
   static Settings draw_settings(Random& random);
+  static pool::PoolPolicy draw_slots(Random& random, pool::PoolPolicy policy);
   static pool::PoolPolicy draw_policy(Random& random, size_t index);
   static int draw_total_max_idle(Random& random);
 
@@ -69,6 +70,7 @@ class Player {
   void evict();
   void expire();
   void revoke();
+  void close_on_release(LeaseId lease);
   void others();
   void dynamic_pools();
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <initializer_list>
 #include <string>
+#include <utility>
 
 #include "sim/player.h"
 
@@ -14,6 +15,17 @@ T any_of(Random& random, std::initializer_list<T> values) {
 }
 
 }  // namespace
+
+// Nothing else means anything to slots.
+pool::PoolPolicy Player::draw_slots(Random& random, pool::PoolPolicy policy) {
+  policy.endpoints = {{.kind = Endpoint::Kind::slot, .host = {}, .path = {}}};
+  policy.max_connections = any_of(random, {0, 0, 1, 3, 8});
+  policy.min_idle = policy.max_idle = 0;
+  policy.max_uses = 0;
+  policy.warm = pool::Warm::reuse;
+  policy.greeting = policy.login = policy.check = policy.reset = {};
+  return policy;
+}
 
 pool::PoolPolicy Player::draw_policy(Random& random, size_t index) {
   pool::PoolPolicy policy;
@@ -52,7 +64,7 @@ pool::PoolPolicy Player::draw_policy(Random& random, size_t index) {
   policy.lease_warn = any_of<Duration>(random, {0s, 0s, 300ms, 2s});
   policy.lease_timeout = any_of<Duration>(random, {0s, 0s, 500ms, 3s});
   policy.fail_fast = random.below(2) == 0;
-  return policy;
+  return random.below(6) > 0 ? policy : draw_slots(random, std::move(policy));
 }
 
 int Player::draw_total_max_idle(Random& random) {

@@ -129,6 +129,7 @@ class Goodbye:
 class GrantedLease:
     lease_id: int = _wire.uint64(1)
     reused: bool = _wire.boolean(2)
+    slot: bool = _wire.boolean(3)  # no descriptor comes with it
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ class Lease:
     key     what was asked for.
     reused  whether the connection has been leased before, to whomever. A fresh one may hold the
             server's greeting.
+    slot    whether it is a bare slot: the right to open one descriptor of one's own, counted in
+            the daemon's budget, until the lease ends. Then sock is closed from the beginning.
     """
 
     # A lease is born while its descriptor still belongs to the session's inbox; see
@@ -40,9 +42,10 @@ class Lease:
     _returned = False
 
     def __init__(self, session: Session, granted: GrantedLease, fd: int) -> None:
-        """Owns nothing until _own(). `fd` is -1 where it did not arrive."""
+        """Owns nothing until _own(). `fd` is -1 of a slot, and where it did not arrive."""
         self.id = granted.lease_id
         self.reused = granted.reused
+        self.slot = granted.slot
         self.key = ""
         self._session = session
         self._revoked: Optional[Error] = None

@@ -111,13 +111,15 @@ class _Delivery:
             raise protocol_error(f"{type(self.frame).__name__} with descriptors")
 
     def _read_grant(self, session: Session, grant: _frames.Grant, fds: List[int]) -> None:
-        missing = len(grant.leases) - len(fds)
+        missing = sum(not each.slot for each in grant.leases) - len(fds)
         if missing < 0 or (missing and not self.truncated):
             raise protocol_error(f"{len(fds)} descriptors for {len(grant.leases)} leases")
         if not all(0 < each.lease_id < _frames.LEASE_IDS_END for each in grant.leases):
             raise protocol_error("a lease id out of range")
-        fds = fds + [-1] * missing
-        self.leases = [Lease(session, each, fd) for each, fd in zip(grant.leases, fds)]
+        arrived = iter(fds + [-1] * missing)
+        self.leases = [
+            Lease(session, each, -1 if each.slot else next(arrived)) for each in grant.leases
+        ]
 
     def check_answers(self, waiter: _Waiter) -> None:
         if isinstance(self.frame, _frames.Refusal):

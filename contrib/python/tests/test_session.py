@@ -42,6 +42,36 @@ def test_lease_is_granted_used_and_released(daemon):
         assert c.fd == -1
 
 
+def test_a_bare_slot_has_no_connection(daemon):
+    def script(peer):
+        peer.greet()
+        request = peer.expect(frames.LeaseRequest)
+        slots = tuple(frames.GrantedLease(id, slot=True) for id in (5, 6))
+        peer.send(frames.Grant(request.request_id, slots))
+        assert peer.expect(frames.Release) == frames.Release(5, Outcome.REUSE, 0)
+        assert peer.expect(frames.Release) == frames.Release(6, Outcome.REUSE, 0)
+        peer.expect_end()
+
+    with berth.Session(daemon(script).path) as s:
+        with s.lease_many("slot", 2) as slots:
+            assert [slot.slot for slot in slots] == [True, True]
+            assert [slot.fd for slot in slots] == [-1, -1]
+            with pytest.raises(OSError):
+                slots[0].sock.recv(1)
+
+
+def test_a_slot_with_a_descriptor_breaks_the_protocol(daemon):
+    def script(peer):
+        peer.greet()
+        request = peer.expect(frames.LeaseRequest)
+        peer.send(frames.Grant(request.request_id, (frames.GrantedLease(5, slot=True),)), [0])
+        peer.expect_end()
+
+    with berth.Session(daemon(script).path) as s:
+        with pytest.raises(berth.ProtocolError):
+            s.lease("slot")
+
+
 @pytest.fixture
 def pool(daemon):
     pool = Pool()

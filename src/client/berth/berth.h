@@ -90,16 +90,48 @@ typedef enum berth_code {
   BERTH_DISABLED = 14
 } berth_code;
 
+/* What a request waited for, beyond what its code says. */
+typedef enum berth_cause {
+  BERTH_CAUSE_UNSPECIFIED = 0,
+  BERTH_CAUSE_EXHAUSTED = 1,     /* every connection that max_connections allows is leased */
+  BERTH_CAUSE_UPSTREAM_DOWN = 2, /* dials fail or do not finish */
+  BERTH_CAUSE_PAUSED = 3,        /* the pool is paused */
+  BERTH_CAUSE_NO_SLOTS = 4,      /* berthd has no file descriptors left */
+  BERTH_CAUSE_QUEUE_FULL = 5     /* max_waiters requests wait already */
+} berth_cause;
+
+#define BERTH_MAX_HOLDERS 5
+
+typedef struct berth_holder {
+  uint32_t pid; /* 0 where it is in another pid namespace */
+  uint32_t uid;
+  uint64_t held_ms;
+  const char* command; /* as in /proc/PID/comm */
+} berth_holder;
+
+typedef struct berth_why {
+  berth_cause cause;
+  unsigned leased;             /* connections of the pool that are leased */
+  unsigned max_connections;    /* 0: unlimited */
+  unsigned waiting;            /* requests that wait, this one included */
+  uint64_t dial_failures;      /* since the last dial that succeeded */
+  const char* last_dial_error; /* "" if there is none */
+  unsigned holder_count;
+  berth_holder holders[BERTH_MAX_HOLDERS]; /* those who have held leases longest, first */
+} berth_why;
+
 /* How a connection comes back. */
 typedef enum berth_outcome {
   BERTH_DISCARD = 0, /* broken, or its state is unknown: berthd closes it */
   BERTH_REUSE = 1    /* the exchange is finished: another may have the connection */
 } berth_outcome;
 
-/* One lease. The caller owns fd until berth_release() closes it. */
+/* One lease. The caller owns fd until berth_release() closes it. A lease of a slot has none: it is
+ * the right to open a descriptor of one's own, counted in berthd's budget, until berth_release().
+ */
 typedef struct berth_grant {
   uint64_t id;     /* never 0 for a lease; never used twice */
-  int fd;          /* connected, blocking, CLOEXEC; -1: none */
+  int fd;          /* connected, blocking, CLOEXEC; -1: no lease, or a slot's */
   unsigned reused; /* 1: the connection has been leased before; 0: it is new */
 } berth_grant;
 
@@ -190,7 +222,8 @@ typedef struct berth_event {
   unsigned count;
   uint64_t request_id;
   uint64_t lease_id;
-  const char* message; /* "" if there is none; until this thread's next call of libberth */
+  const char* message;  /* "" if there is none; until this thread's next call of libberth */
+  const berth_why* why; /* REFUSED: what it waited for, where berthd told; else NULL. As message */
   berth_grant grants[BERTH_MAX_COUNT];
 } berth_event;
 
@@ -240,6 +273,10 @@ BERTH_API const char* berth_error(void);
 /* The Code of this thread's last error; an event has its own, and leaves this one alone. For an
  * error that berthd did not send, the Code nearest to it. */
 BERTH_API berth_code berth_error_code(void);
+
+/* What the request of this thread's last error waited for; NULL where there is nothing to tell
+ * beyond its Code. Lives as berth_error() does, and the why of an event replaces it. */
+BERTH_API const berth_why* berth_error_why(void);
 
 /* The library's version, "MAJOR.MINOR.PATCH". */
 BERTH_API const char* berth_version(void);

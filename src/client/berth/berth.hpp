@@ -16,6 +16,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <new>
+#include <optional>
 #include <string>
 #include <utility>
 #include <variant>
@@ -23,13 +24,50 @@
 
 namespace berth {
 
+// As berth_why.
+struct Why {
+  struct Holder {
+    uint32_t pid = 0;
+    uint32_t uid = 0;
+    uint64_t held_ms = 0;
+    std::string command;
+  };
+  berth_cause cause = BERTH_CAUSE_UNSPECIFIED;
+  unsigned leased = 0;
+  unsigned max_connections = 0;
+  unsigned waiting = 0;
+  uint64_t dial_failures = 0;
+  std::string last_dial_error;
+  std::vector<Holder> holders;
+
+  // Nothing for NULL.
+  static std::optional<Why> copy_of(const berth_why* from) {
+    if (from == nullptr) return std::nullopt;
+    Why why{from->cause,
+            from->leased,
+            from->max_connections,
+            from->waiting,
+            from->dial_failures,
+            from->last_dial_error,
+            {}};
+    for (unsigned i = 0; i < from->holder_count; ++i) {
+      const berth_holder& holder = from->holders[i];
+      why.holders.push_back({holder.pid, holder.uid, holder.held_ms, holder.command});
+    }
+    return why;
+  }
+};
+
 struct Error {
   int error = 0;  // negative errno
   berth_code code = BERTH_OK;
   std::string words;
+  std::optional<Why> why = {};  // what a refused request waited for, where berthd told
 
   // The calling thread's last error, for a call that returned `result`.
-  static Error last(int result) { return {result, berth_error_code(), berth_error()}; }
+  static Error last(int result) {
+    return {result, berth_error_code(), berth_error(), Why::copy_of(berth_error_why())};
+  }
 };
 
 // A value, or why there is none. Look before asking: value() of an error is undefined.
@@ -70,7 +108,7 @@ class Lease {
   }
   ~Lease() { discard(); }
 
-  int fd() const { return grant_.fd; }  // -1 once it was given back
+  int fd() const { return grant_.fd; }  // -1 once it was given back, and of a slot
   uint64_t id() const { return grant_.id; }
   bool reused() const { return grant_.reused != 0; }
   ssize_t read(void* buffer, size_t size) { return berth_read(grant_.fd, buffer, size); }
@@ -133,7 +171,7 @@ class Session {
     Listing listing;
     const int result = berth_keys(session_, &Listing::add, &listing);
     if (result < 0) return Error::last(result);
-    if (listing.out_of_memory) return Error{-ENOMEM, BERTH_QUEUE_FULL, "out of memory"};
+    if (listing.out_of_memory) return Error{-ENOMEM, BERTH_QUEUE_FULL, "out of memory", {}};
     return std::move(listing.keys);
   }
 

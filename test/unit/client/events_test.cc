@@ -58,7 +58,9 @@ TEST(Events, AGrantARefusalAndAReleaseEachComeOnce) {
     const auto first = peer.expect<wire::LeaseRequest>();
     EXPECT_EQ(first.count, 2u);
     const auto second = peer.expect<wire::LeaseRequest>();
-    peer.refuse(second.request_id, Code::kNoSuchKey, "no key rediss; did you mean redis?");
+    const wire::Why why{wire::Cause::kPaused, 0, 20, 1, 0, "", {}};
+    peer.send(wire::Refusal{second.request_id, Code::kNoSuchKey,
+                            "no key rediss; did you mean redis?", why});
     const auto ends = peer.grant(first, 6);
     for (const Code code : {Code::kOk, Code::kNoSuchLease}) {
       const auto release = peer.expect<wire::Release>();
@@ -76,7 +78,10 @@ TEST(Events, AGrantARefusalAndAReleaseEachComeOnce) {
   EXPECT_EQ(refused.error, -ENOENT);
   EXPECT_EQ(refused.code, BERTH_NO_SUCH_KEY);
   EXPECT_STREQ(refused.message, "no key rediss; did you mean redis?");
+  ASSERT_NE(refused.why, nullptr);
+  EXPECT_EQ(refused.why->cause, BERTH_CAUSE_PAUSED);
   berth_event granted = loop.next();
+  EXPECT_EQ(granted.why, nullptr);
   EXPECT_EQ(granted.kind, BERTH_EVENT_GRANTED);
   EXPECT_EQ(granted.request_id, granted_id);
   ASSERT_EQ(granted.count, 2u);

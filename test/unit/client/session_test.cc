@@ -97,6 +97,40 @@ TEST(Session, ABatchComesWholeAndInOrder) {
   berth_session_close(session);
 }
 
+TEST(Session, ABareSlotComesWithoutADescriptor) {
+  SessionServer server([](Peer& peer) {
+    peer.welcome();
+    const auto request = peer.expect<wire::LeaseRequest>();
+    peer.send(wire::Grant{request.request_id, {{5, false, true}, {6, false, true}}});
+    EXPECT_EQ(peer.expect<wire::Release>(), (wire::Release{5, wire::Outcome::kReuse, 0}));
+    EXPECT_EQ(peer.expect<wire::Release>(), (wire::Release{6, wire::Outcome::kDiscard, 0}));
+  });
+  berth_session* session = open_session(server);
+  berth_grant grants[2];
+  ASSERT_EQ(berth_lease_many(session, "slot", 2, nullptr, grants), 0) << berth_error();
+  EXPECT_EQ(grants[0].id, 5u);
+  EXPECT_EQ(grants[0].fd, -1);
+  EXPECT_EQ(grants[1].fd, -1);
+  EXPECT_EQ(berth_release(session, &grants[0], BERTH_REUSE), 0) << berth_error();
+  EXPECT_EQ(berth_release(session, &grants[1], BERTH_DISCARD), 0) << berth_error();
+  EXPECT_EQ(berth_release(session, &grants[0], BERTH_REUSE), -EINVAL);
+  berth_session_close(session);
+}
+
+TEST(Session, ASlotWithADescriptorMakesNoSense) {
+  SessionServer server([](Peer& peer) {
+    peer.welcome();
+    const auto request = peer.expect<wire::LeaseRequest>();
+    const int fd = 0;
+    peer.send(wire::Grant{request.request_id, {{5, false, true}}}, std::span(&fd, 1));
+    peer.expect_end();
+  });
+  berth_session* session = open_session(server);
+  berth_grant grant;
+  EXPECT_EQ(berth_lease(session, "slot", nullptr, &grant), -EPROTO);
+  berth_session_close(session);
+}
+
 TEST(Session, ARefusalIsAnErrnoWithBerthdsWords) {
   const std::string why = "timed out after 5 s: 20/20 leased; oldest pid 4121 php-fpm 31 s";
   SessionServer server([&](Peer& peer) {
@@ -115,6 +149,41 @@ TEST(Session, ARefusalIsAnErrnoWithBerthdsWords) {
     EXPECT_EQ(grant.id, 0u);
   }
   berth_session_close(session);
+}
+
+TEST(Session, ATimeoutTellsProgramsWhatItWaitedFor) {
+  SessionServer server([](Peer& peer) {
+    peer.welcome();
+    wire::Why why{wire::Cause::kExhausted, 20, 20, 3, 7, "tcp://h:1: refused", {}};
+    for (uint32_t i = 0; i < 9; ++i) why.holders.push_back({4000 + i, 33, "php-fpm", 31000});
+    why.holders[1].command = std::string(500, 'x');
+    const uint64_t first = peer.expect<wire::LeaseRequest>().request_id;
+    peer.send(wire::Refusal{first, Code::kTimedOut, "timed out", why});
+    peer.refuse(peer.expect<wire::LeaseRequest>().request_id, Code::kNoSuchKey, "no such key");
+  });
+  auto session = berth::Session::open(server.path());
+  ASSERT_TRUE(session) << session.error().words;
+  const berth::Error error = session->lease("redis").error();
+  const berth_why* why = berth_error_why();
+  ASSERT_NE(why, nullptr);
+  EXPECT_EQ(why->cause, BERTH_CAUSE_EXHAUSTED);
+  EXPECT_EQ(why->leased, 20u);
+  EXPECT_EQ(why->max_connections, 20u);
+  EXPECT_EQ(why->waiting, 3u);
+  EXPECT_EQ(why->dial_failures, 7u);
+  EXPECT_STREQ(why->last_dial_error, "tcp://h:1: refused");
+  EXPECT_EQ(why->holder_count, unsigned{BERTH_MAX_HOLDERS});
+  EXPECT_EQ(why->holders[0].pid, 4000u);
+  EXPECT_EQ(why->holders[0].uid, 33u);
+  EXPECT_EQ(why->holders[0].held_ms, 31000u);
+  EXPECT_STREQ(why->holders[0].command, "php-fpm");
+  EXPECT_EQ(std::strlen(why->holders[1].command), 63u) << "cut, not lost";
+  EXPECT_EQ(session->lease("rediss").error().code, BERTH_NO_SUCH_KEY);
+  EXPECT_EQ(berth_error_why(), nullptr) << "it went with its error";
+  ASSERT_TRUE(error.why.has_value()) << "but C++ has a copy";
+  EXPECT_EQ(error.why->holders.size(), size_t{BERTH_MAX_HOLDERS});
+  EXPECT_EQ(error.why->holders[4].pid, 4004u);
+  EXPECT_EQ(error.why->last_dial_error, "tcp://h:1: refused");
 }
 
 TEST(Session, ReleasingTwiceIsACleanError) {

@@ -125,9 +125,10 @@ TEST_F(ConfigDocuments, TheManualsExamplesLoad) {
   write("redis-password", "hunter2\n");
   ASSERT_EQ(::chmod(path("redis-password").c_str(), 0600), 0);
   const Variable credentials("CREDENTIALS_DIRECTORY", folder_.c_str());
-  EXPECT_EQ(displays().size(), 3u);
+  EXPECT_EQ(displays().size(), 4u);
   for (const std::string& text : displays()) {
-    const std::string here = replaced(text, "\"reports\"", "\"root\"");
+    const std::string here =
+        replaced(replaced(text, "\"reports\"", "\"root\""), "\"backup\"", "\"root\"");
     EXPECT_EQ(lines(load_text(here).problems), Lines{}) << text;
   }
 }

@@ -66,6 +66,17 @@ TEST_F(ConfigMessage, WhatIsUsedOnceIsNotUsedAgain) {
       Lines{"max_warm_age (line 3) is without effect: [pool.redis] is not warm = \"single-use\""});
 }
 
+TEST_F(ConfigMessage, SlotsHaveFewSettings) {
+  const std::string slots = "[pool.slot]\nendpoints = [\"slot:\"]\n";
+  EXPECT_EQ(problems_in(slots + "max_connections = 9\nmax_waiters = 9\nacquire_timeout = \"1s\"\n"
+                                "lease_warn = \"1s\"\nlease_timeout = \"2s\"\n"),
+            Lines{});
+  const std::string because =
+      " is without effect: [pool.slot] lends slots, which carry no connection";
+  EXPECT_EQ(problems_in(slots + "min_idle = 1\nsandbox = \"pinned\"\n"),
+            (Lines{"3: min_idle (line 3)" + because, "4: sandbox (line 4)" + because}));
+}
+
 TEST_F(ConfigMessage, OutsideOfTheTables) {
   EXPECT_EQ(problems_in("min_idle = 3\ncolour = 1\n[pools.redis]\n[deamon]\n[colour2]\nx = 1\n"),
             (Lines{("1: setting \"min_idle\" stands outside of a table; write it below [daemon] or "

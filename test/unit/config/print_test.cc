@@ -128,6 +128,10 @@ endpoints = ["unix://@abstract"]
 warm = "single-use"
 max_warm_age = "8s"
 min_idle = 1
+
+[pool.1]
+endpoints = ["slot:"]
+max_connections = 7
 )");
   EXPECT_EQ(lines(loaded.problems), Lines{});
   EXPECT_EQ(reloaded(loaded.settings), loaded.settings);

@@ -155,6 +155,11 @@ TEST_F(GrpcOrders, AnIntakeThatIsNoneChangesNothing) {
 
 TEST_F(GrpcOrders, WhatIsNotThereIsNamed) {
   start();
+  v1::CloseOnReleaseRequest close;
+  close.set_lease_id(1);
+  const auto closed = order(&Async::CloseOnRelease, close);
+  EXPECT_EQ(closed->status.error_code(), Code::NOT_FOUND);
+  EXPECT_EQ(closed->status.error_message(), "there is no lease 1");
   v1::RevokeRequest revoke;
   revoke.set_lease_id(~uint64_t{0});
   const auto revoked = order(&Async::Revoke, revoke);

@@ -157,13 +157,16 @@ TEST(SlotQueue, StandsByArrival) {
   const PoolId one(1, 1);
   const PoolId two(2, 1);
   EXPECT_FALSE(queue.overtaken_by(5));
-  queue.insert(7, one);
-  queue.insert(4, two);
+  queue.insert(7, one, 2);
+  queue.insert(4, two, 3);
   EXPECT_EQ(queue.front(), two);
+  EXPECT_EQ(queue.front_need(), 3u);
+  EXPECT_EQ(queue.needed(), 5u);
   EXPECT_TRUE(queue.overtaken_by(5));
   EXPECT_FALSE(queue.overtaken_by(4));
-  queue.erase(4, two);
+  queue.erase(4);
   EXPECT_EQ(queue.front_arrival(), 7u);
+  EXPECT_EQ(queue.needed(), 2u);
 }
 
 // --- IdleSet ---

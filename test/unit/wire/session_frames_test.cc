@@ -42,6 +42,7 @@ std::vector<ServerFrame> server_frames() {
       Goodbye{Code::kOk, ""},
       Grant{7, {{kBigLease, true}}},
       Grant{130, {{1, false}, {128, true}, {16384, false}}},
+      Grant{130, {{1, false, true}, {128, true, true}}},
       Refusal{7, Code::kTimedOut, "timed out after 5 s: 20/20 leased", why},
       Refusal{8, Code::kNoSuchKey, "", std::nullopt},
       Refusal{9, Code::kQueueFull, "", Why{}},
@@ -121,7 +122,7 @@ TEST(SessionFrames, ProtobufFindsEachFieldOfALeaseRequest) {
 }
 
 TEST(SessionFrames, ProtobufFindsEachFieldOfARefusal) {
-  const ServerFrame frame = server_frames()[6];
+  const ServerFrame frame = server_frames()[7];
   v1::ServerFrame message;
   ASSERT_TRUE(message.ParseFromString(bytes_of(frame)));
   EXPECT_EQ(message.refusal().code(), v1::TIMED_OUT);
