@@ -16,7 +16,7 @@ from upstream import read_line
 
 def need(*programs):
     """The paths of programs; skips the test if one is missing."""
-    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin:/usr/lib/postgresql/15/bin"
     found = [shutil.which(program, path=path) for program in programs]
     for program, where in zip(programs, found):
         if where is None:
@@ -200,6 +200,120 @@ class Sshd:
 
     def host_key(self):
         return " ".join((self.folder / "host_key.pub").read_text().split()[:2])
+
+    def kill(self):
+        self._running.kill()
+
+
+class Exim:
+    """Takes mail for everybody and leaves it in its queue."""
+
+    CONFIG = """
+        exim_path = {program}
+        spool_directory = {folder}/spool
+        log_file_path = {folder}/%slog
+        pid_file_path = {folder}/exim.pid
+        primary_hostname = mail.example
+        daemon_smtp_ports = {port}
+        local_interfaces = 127.0.0.1
+        tls_advertise_hosts =
+        queue_only
+        smtp_accept_max_per_connection = 1000
+        smtp_receive_timeout = {timeout}
+        acl_smtp_rcpt = accept
+        begin acl
+        accept:
+          accept
+    """
+
+    def __init__(self, folder, timeout="5m"):
+        program, = need("exim4")
+        self.port = free_port()
+        self.url = f"tcp://127.0.0.1:{self.port}"
+        spool = pathlib.Path(folder, "spool")
+        spool.mkdir()
+        config = pathlib.Path(folder, "exim.conf")
+        text = self.CONFIG.format(program=program, folder=folder, port=self.port, timeout=timeout)
+        config.write_text("\n".join(line[8:] for line in text.splitlines()))
+        if os.getuid() == 0:
+            give_to("Debian-exim", folder, spool)
+        self._running = Program(folder, program, "-C", config, "-bdf")
+        self._running.ready(lambda: try_connect(self.port))
+
+    def kill(self):
+        self._running.kill()
+
+
+def give_to(user, *paths):
+    for path in paths:
+        shutil.chown(path, user)
+
+
+def as_nobody(*paths):
+    """The words before a program that refuses to be root; the paths are given to that user."""
+    if os.getuid() != 0:
+        return []
+    for path in paths:
+        os.chown(path, 65534, 65534)
+    return [*need("setpriv"), "--reuid=65534", "--regid=65534", "--clear-groups"]
+
+
+class MariaDB:
+    """Everybody may log in as "app", without a password."""
+
+    OPTIONS = ["--no-defaults", "--skip-innodb", "--default-storage-engine=Aria"]
+    TABLES = pathlib.Path("/usr/share/mysql")
+    # Each statement ends its line.
+    FIRST = "CREATE DATABASE mysql;\nUSE mysql;\nSET @auth_root_socket=NULL;\nSET @skip_auth_anonymous=1;\n"
+    LAST = "FLUSH PRIVILEGES;\nCREATE USER app;\n"
+
+    def __init__(self, folder, connect_timeout=10):
+        program, = need("mariadbd")
+        self.port = free_port()
+        self.url = f"tcp://127.0.0.1:{self.port}"
+        data = pathlib.Path(folder, "data")
+        data.mkdir()
+        command = [*as_nobody(folder, data), program, *self.OPTIONS, f"--datadir={data}"]
+        tables = [(self.TABLES / f"mysql_system_tables{part}.sql").read_text() for part in ("", "_data")]
+        subprocess.run([*command, "--bootstrap", "--enforce-storage-engine=", "--max-allowed-packet=8M"], text=True,
+                       input="".join([self.FIRST, *tables, self.LAST]), check=True, capture_output=True, cwd=folder)
+        self._running = Program(
+            folder, *command, f"--port={self.port}", "--bind-address=127.0.0.1", f"--socket={folder}/mariadb.sock",
+            f"--pid-file={folder}/mariadb.pid", f"--connect-timeout={connect_timeout}", "--skip-name-resolve")
+        self._running.ready(lambda: try_connect(self.port))
+
+    def kill(self):
+        self._running.kill()
+
+
+class PostgreSQL:
+    """Trusts everybody."""
+
+    CONFIG = """
+        listen_addresses = '127.0.0.1'
+        port = {port}
+        unix_socket_directories = ''
+        fsync = off
+        shared_buffers = '1MB'
+        authentication_timeout = {authentication_timeout}
+    """
+
+    def __init__(self, folder, authentication_timeout=60):
+        initdb, program = need("initdb", "postgres")
+        self.port = free_port()
+        self.url = f"tcp://127.0.0.1:{self.port}"
+        data = pathlib.Path(folder, "data")
+        data.mkdir(mode=0o700)
+        within = as_nobody(folder, data)
+        subprocess.run([*within, initdb, "-D", data, "-A", "trust", "-U", "postgres", "--no-sync", "--locale=C"],
+                       check=True, capture_output=True, cwd=folder)
+        with open(data / "postgresql.conf", "a", encoding="utf-8") as config:
+            config.write(self.CONFIG.format(port=self.port, authentication_timeout=authentication_timeout))
+        self._running = Program(folder, *within, program, "-D", data)
+        self._running.ready(lambda: "ready to accept connections" in self.log())
+
+    def log(self):
+        return self._running.output()
 
     def kill(self):
         self._running.kill()

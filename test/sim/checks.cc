@@ -443,6 +443,19 @@ void Checks::min_idle_refilled(const PoolModel& model, const Pool& pool) const {
          "min_idle is refilled while a slot is free");
 }
 
+// A server that failed is tried again for min_idle once the longest backoff is over; from its
+// first success on, min_idle_refilled() holds.
+void Checks::min_idle_tried(const PoolModel& model, const Pool& pool) const {
+  const pool::Shared& shared = depot_.shared();
+  const auto most = static_cast<size_t>(model.policy.max_connections);
+  if (model.failures == 0 || model_.stopping || model.removed) return;
+  if (model.intake == pool::Intake::disabled || !shared.slots.empty()) return;
+  if (shared.budget.free() == 0 || (most != 0 && pool.total() >= most)) return;
+  expect(pool.count(State::connecting) > 0 ||
+             pool.kept() >= static_cast<size_t>(model.policy.min_idle),
+         "min_idle is tried again after the backoff");
+}
+
 // --- after some time ---
 
 void Checks::after_advance() const {
@@ -465,6 +478,7 @@ void Checks::after_advance() const {
   for (const PoolModel& model : model_.pools) {
     if (model.gone || model_.now < model.surely_ready_at()) continue;
     somebody_looks_for_capacity(model, depot_.pool(model.id));
+    min_idle_tried(model, depot_.pool(model.id));
   }
   for (const auto& [key, ask] : model_.asks) {
     expect(ask.in_hand || model_.now < ask.until, "nobody waits beyond his deadline",
