@@ -1,3 +1,6 @@
+#include <fcntl.h>
+#include <poll.h>
+
 #include "broker/broker.h"
 
 #include <netinet/tcp.h>
