@@ -67,6 +67,9 @@ inline constexpr size_t kMaxControlMessageBytes = 64 * 1024;
 inline constexpr size_t kMaxRowsPerPage = 1000;
 // Records looked at for one page: what bounds its time on the loop, however few of them match.
 inline constexpr size_t kMaxRecordsPerPage = 16384;
+// Endpoints of a pool: the choice of the next looks at each.
+inline constexpr size_t kMaxEndpoints = 64;
+
 // Leases named when a refusal explains itself.
 inline constexpr size_t kMaxHoldersShown = 5;
 // Steps of one list, greeting, login, check or reset: the longest logins take about ten.

@@ -64,7 +64,7 @@ Broker::Broker(loop::Loop& loop, const config::Settings& settings, uint32_t fd_l
 }
 
 absl::Status Broker::check(const config::Settings& settings) const {
-  if (const absl::Status enough = check_slots(settings); !enough.ok()) return enough;
+  if (absl::Status enough = check_slots(settings); !enough.ok()) return enough;
   return check_pins(settings);
 }
 
@@ -91,7 +91,8 @@ absl::Status Broker::check_slots(const config::Settings& settings) const {
 absl::Status Broker::check_pins(const config::Settings& settings) const {
   if (can_pin_.ok()) return absl::OkStatus();
   for (const pool::PoolPolicy& policy : settings.pools) {
-    const bool tcp = policy.endpoints.front().kind == Endpoint::Kind::tcp;
+    const bool tcp = std::any_of(policy.endpoints.begin(), policy.endpoints.end(),
+                                 [](const Endpoint& e) { return e.kind == Endpoint::Kind::tcp; });
     if (!tcp || policy.sandbox != pool::Sandbox::pinned) continue;
     return absl::FailedPreconditionError(fmt::format(
         "pool \"{}\" says sandbox = \"pinned\", but this process cannot pin sockets: {}",
@@ -101,7 +102,7 @@ absl::Status Broker::check_pins(const config::Settings& settings) const {
 }
 
 absl::Status Broker::open(net::Listeners& listeners) {
-  if (const absl::Status fit = check({settings_, pools_, false, {}}); !fit.ok()) return fit;
+  if (absl::Status fit = check({settings_, pools_, false, {}}); !fit.ok()) return fit;
   if (!can_pin_.ok()) {
     log().info("sockets are not pinned to their servers: {}", text_of(can_pin_));
   }
@@ -117,7 +118,7 @@ absl::Status Broker::open(net::Listeners& listeners) {
 
 absl::StatusOr<Broker::Reloaded> Broker::reload(const config::Settings& settings) {
   if (driver_.depot().stopping()) return absl::UnavailableError("berthd is stopping");
-  if (const absl::Status fit = check(settings); !fit.ok()) return fit;
+  if (absl::Status fit = check(settings); !fit.ok()) return fit;
   Reloaded done;
   config::DaemonSettings next = settings.daemon;
   for (const auto& setting : config::daemon_settings()) {

@@ -227,8 +227,8 @@ void PoolDriver::pump() {
 }
 
 void PoolDriver::carry_out(const pool::Dial& action) {
-  const pool::PoolPolicy& policy = depot_.pool(action.pool).policy();
-  dialer_.dial(action.connection, policy.endpoints[action.endpoint], dial_options_);
+  const pool::Pool& pool = depot_.pool(action.pool);
+  dialer_.dial(action.connection, pool.endpoints()[action.endpoint].endpoint, dial_options_);
 }
 
 void PoolDriver::dialed(ConnectionId id, absl::StatusOr<Dialed> result) {

@@ -96,14 +96,14 @@ void PoolDriver::ready(ConnectionId id) {
 
 void PoolDriver::failed(ConnectionId id, Talk talk, const std::string& why) {
   const pool::Connection& connection = *depot_.connection(id);
-  const pool::PoolPolicy& policy = depot_.pool(connection.pool).policy();
-  const std::string error =
-      fmt::format("{}: {}: {}", policy.endpoints[connection.endpoint].url(), name_of(talk), why);
+  const pool::Pool& pool = depot_.pool(connection.pool);
+  const std::string& endpoint = pool.endpoints()[connection.endpoint].name;
+  const std::string error = fmt::format("{}: {}: {}", endpoint, name_of(talk), why);
   if (connection.state == pool::State::connecting) {
     close_upstream(upstreams_.take(id), key_of(id));
     return dial_failed(id, error);
   }
-  log().warn("pool {}: {}", policy.key, error);
+  log().warn("pool {}: {}", pool.policy().key, error);
   depot_.performed(loop_.now(), id, fault_of(talk), error, actions_);
 }
 

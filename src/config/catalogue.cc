@@ -6,6 +6,7 @@
 namespace berth::config {
 namespace {
 
+using pool::Balance;
 using pool::IdleOrder;
 using pool::PoolPolicy;
 using pool::Sandbox;
@@ -37,6 +38,11 @@ Words<Share> shares() {
 
 Words<Warm> warmths() {
   return {{"reuse", "single-use"}, {Warm::reuse, Warm::single_use}};
+}
+
+Words<Balance> balances() {
+  return {{"round_robin", "least_leased", "failover"},
+          {Balance::round_robin, Balance::least_leased, Balance::failover}};
 }
 
 Words<Sandbox> sandboxes() {
@@ -84,6 +90,7 @@ const std::vector<Setting<PoolPolicy>>& pool_settings() {
   static const std::vector<Setting<P>> settings = {
       {"protocol", only_word<P>("raw", later_protocols()), Effect::reload, Scope::slots_too},
       {"endpoints", field(&P::endpoints, EndpointList{}), Effect::renew, Scope::slots_too},
+      {"balance", field(&P::balance, balances())},
       {"allow_users", field(&P::allow_uids, UserList{}), Effect::reload, Scope::slots_too},
       {"share", field(&P::share, shares()), Effect::renew},
       {"trust_holders", field(&P::trust_holders, Flag{})},

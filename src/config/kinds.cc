@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/limits.h"
 #include "config/later.h"
 #include "pool/policy.h"
 
@@ -200,13 +201,20 @@ std::optional<std::vector<Endpoint>> EndpointList::read(const Value& value,
   }
   std::vector<Endpoint> endpoints;
   for (const Value& item : *items) {
-    if (auto endpoint = read_endpoint(item, reading)) endpoints.push_back(std::move(*endpoint));
+    auto endpoint = read_endpoint(item, reading);
+    if (!endpoint) continue;
+    if (std::find(endpoints.begin(), endpoints.end(), *endpoint) != endpoints.end()) {
+      reading.refuse(item, " names " + endpoint->url() + " twice");
+    }
+    if (endpoint->kind == Endpoint::Kind::slot && items->size() > 1) {
+      reading.refuse(item, ": slot: stands alone; a pool lends slots or connections");
+    }
+    endpoints.push_back(std::move(*endpoint));
   }
   if (items->empty()) reading.refuse(value, " is empty; a pool needs an endpoint to dial");
-  if (items->size() > 1) {
-    reading.refuse((*items)[1],
-                   " has more than one endpoint; several endpoints in a pool come "
-                   "in a later version of berth");
+  if (items->size() > kMaxEndpoints) {
+    reading.refuse((*items)[kMaxEndpoints],
+                   " has more than " + std::to_string(kMaxEndpoints) + " endpoints");
   }
   return reading.failed() ? std::nullopt : std::optional(std::move(endpoints));
 }

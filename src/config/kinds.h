@@ -115,7 +115,7 @@ struct FileMode {
   std::string bounds() const { return {}; }
 };
 
-// An array of endpoints; exactly one, for now.
+// An array of endpoints, each once; slot: alone.
 struct EndpointList {
   std::optional<std::vector<Endpoint>> read(const Value& value, Reading& reading) const;
   std::string write(const std::vector<Endpoint>& endpoints) const;

@@ -14,7 +14,6 @@ inline constexpr const char* kNotYet = " is not available in this version of ber
 inline constexpr std::array kLaterSettings = std::to_array<std::string_view>({
     "allow_groups",
     "alpn",
-    "balance",
     "compression",
     "dial_command",
     "dns_refresh",

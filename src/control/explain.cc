@@ -92,9 +92,9 @@ void View::show(const pool::Forecast& forecast, const pool::Pool& pool,
 // "connection 17 of "redis" (tcp://127.0.0.1:6379), idle for 3 s"
 std::string View::describe(ConnectionId id) const {
   const pool::Connection* connection = depot().connection(id);
-  const pool::PoolPolicy& policy = depot().pool(connection->pool).policy();
-  return fmt::format("connection {} of \"{}\" ({}), idle for {},", id.value(), policy.key,
-                     policy.endpoints[connection->endpoint].url(),
+  const pool::Pool& pool = depot().pool(connection->pool);
+  return fmt::format("connection {} of \"{}\" ({}), idle for {},", id.value(), pool.policy().key,
+                     pool.endpoints()[connection->endpoint].name,
                      format_duration(loop_.now() - connection->idle_since));
 }
 

@@ -266,12 +266,12 @@ void View::fill(const pool::Pool& pool, v1::PoolInfo& row) const {
 }
 
 void View::fill(const pool::Connection& connection, v1::ConnectionInfo& row) const {
-  const pool::PoolPolicy& policy = depot().pool(connection.pool).policy();
+  const pool::Pool& in = depot().pool(connection.pool);
   row.set_connection_id(connection.id.value());
-  row.set_key(policy.key);
+  row.set_key(in.policy().key);
   row.set_state(state_of(connection.state));
   row.set_in_state_ms(ms_of(loop_.now() - connection.since));
-  row.set_endpoint(policy.endpoints[connection.endpoint].url());
+  row.set_endpoint(in.endpoints()[connection.endpoint].name);
   row.set_uses(connection.uses);
   if (connection.state == pool::State::leased) row.set_lease_id(connection.lease.value());
   if (connection.expires_at != kNever) {

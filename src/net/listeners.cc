@@ -79,7 +79,7 @@ absl::StatusOr<Listener> make(const ListenSpec& spec) {
 }
 
 absl::StatusOr<Listener> adopt(PassedSocket passed, const ListenSpec& spec) {
-  if (const absl::Status good = check(passed, spec.type); !good.ok()) return good;
+  if (absl::Status good = check(passed, spec.type); !good.ok()) return good;
   Listener listener = Listener::passed(std::move(passed.fd));
   if (listener.path() == spec.path) {
     log().info("{}: listens on {}, as passed", spec.name, spec.path);

@@ -31,6 +31,8 @@ class Backoff {
 
   // Failures since the last success.
   uint64_t failures() const { return failures_; }
+  // The last failure that counted.
+  TimePoint failed_at() const { return failed_at_; }
   // No dial before this.
   TimePoint ready_at() const { return ready_at_; }
   bool waits(TimePoint now) const { return failures_ > 0 && now < ready_at_; }

@@ -16,6 +16,13 @@ using namespace std::chrono_literals;
 
 enum class IdleOrder { lifo, fifo };
 
+// Where the next connection is dialled (rule 20).
+enum class Balance {
+  round_robin,   // to the endpoint that has the fewest, in turn among equals
+  least_leased,  // to the endpoint of which the fewest are leased
+  failover,      // to the first that answers
+};
+
 // To whom a connection may be granted again (DESIGN section 4, point 8). A former holder may have
 // kept a duplicate, so group and any need trust_holders.
 enum class Share { user, socket, group, any };
@@ -41,6 +48,8 @@ struct PoolPolicy {
 
   // Where to dial; or slot: alone, for leases that carry no connection.
   std::vector<Endpoint> endpoints;
+
+  Balance balance = Balance::round_robin;
 
   IdleOrder idle_order = IdleOrder::lifo;
   int max_connections = 20;   // 0 unlimited; counts each whose socket is not yet shut down

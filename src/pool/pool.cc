@@ -7,17 +7,10 @@ namespace berth::pool {
 
 Pool::Pool(PoolId id, PoolPolicy policy, Shared& shared)
     : id_(id), policy_(std::move(policy)), shared_(shared), idle_(shared.evictable) {
-  set_endpoints();
+  endpoints_.configure(policy_.endpoints);
+  BERTH_CHECK(!policy_.endpoints.empty(), "a pool has an endpoint");
   deadline_.kind = Deadline::Kind::pool;
   deadline_.subject = id.value();
-}
-
-void Pool::set_endpoints() {
-  endpoints_.clear();
-  for (const Endpoint& endpoint : policy_.endpoints) {
-    endpoints_.push_back({endpoint.url(), {}, {}, {}});
-  }
-  BERTH_CHECK(!endpoints_.empty(), "a pool has an endpoint");
 }
 
 Pool::~Pool() {
@@ -37,9 +30,7 @@ Owner Pool::owner_for(const SessionInfo& info) const {
 }
 
 bool Pool::empty(TimePoint now) const {
-  return total_ == 0 && waiters_.empty() &&
-         std::none_of(endpoints_.begin(), endpoints_.end(),
-                      [now](const EndpointState& e) { return e.backoff.waits(now); });
+  return total_ == 0 && waiters_.empty() && endpoints_.first_ready(now) == kNever;
 }
 
 void Pool::open(TimePoint now, Actions& actions) {
@@ -62,6 +53,7 @@ void Pool::move_to(TimePoint now, Connection& connection, State state, Task task
 
 void Pool::leave_state(Connection& connection, bool stays_at_rest) {
   list(connection.state).remove(connection);
+  endpoints_.left(connection.endpoint, connection.state);
   if (connection.state == State::closing) --shared_.closing;
   if (!connection.at_rest()) return;
   if (stays_at_rest) {
@@ -78,6 +70,7 @@ void Pool::enter_state(Connection& connection, bool was_at_rest) {
   insert_in_order(list(connection.state), connection, [&](const Connection& other) {
     return connection.state == State::idle && other.idle_since > connection.idle_since;
   });
+  endpoints_.entered(connection.endpoint, connection.state);
   if (connection.state == State::closing) ++shared_.closing;
   if (connection.state == State::idle) {
     const auto min_idle = static_cast<size_t>(policy_.min_idle);
@@ -137,9 +130,10 @@ void Pool::forget(Connection& connection) {
 
 void Pool::dialed(TimePoint now, Connection& connection, Actions& actions) {
   note_connection(now, EventKind::dialed, connection);
-  EndpointState& endpoint = endpoints_[connection.endpoint];
-  endpoint.backoff.succeed();
-  endpoint.last_error.clear();
+  Endpoints::Place& place = endpoints_[connection.endpoint];
+  place.backoff.succeed();
+  place.last_error.clear();
+  if (policy_.balance == Balance::failover) return_to(now, connection.endpoint, actions);
   if (policy_.max_lifetime != Duration::zero()) {
     // Each its own, up to a quarter shorter, so that connections dialled together do not end
     // together.
@@ -164,12 +158,12 @@ void Pool::dial_failed(TimePoint now, Connection& connection, std::string_view e
 
 void Pool::note_failure(TimePoint now, const Connection& connection, std::string_view error) {
   note_connection(now, EventKind::dial_failed, connection, 0, error);
-  EndpointState& endpoint = endpoints_[connection.endpoint];
-  const TimePoint before = endpoint.backoff.ready_at();
-  endpoint.backoff.fail(now, connection.since, shared_.random);
-  endpoint.last_error = error;
-  if (endpoint.backoff.ready_at() == before) return;
-  const Duration wait = endpoint.backoff.ready_at() - now;
+  Endpoints::Place& place = endpoints_[connection.endpoint];
+  const TimePoint before = place.backoff.ready_at();
+  place.backoff.fail(now, connection.since, shared_.random);
+  place.last_error = error;
+  if (place.backoff.ready_at() == before) return;
+  const Duration wait = place.backoff.ready_at() - now;
   const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(wait).count();
   note(now, EventKind::backoff, static_cast<uint64_t>(ms));
 }
@@ -225,7 +219,7 @@ void Pool::lost(TimePoint now, Connection& connection, CloseReason reason, Actio
   if (connection.state != State::idle && !collected) return;
   if (collected) uncollect(connection, *collecting_);
   const bool idle = connection.state == State::idle;
-  const size_t endpoint = connection.endpoint;
+  const uint32_t endpoint = connection.endpoint;
   const Duration quiet = now - connection.quiet_since;
   close(now, connection, reason, actions);
   if (idle) learn(now, endpoint, quiet);
@@ -233,7 +227,7 @@ void Pool::lost(TimePoint now, Connection& connection, CloseReason reason, Actio
 }
 
 // Rule 5: how long the server lets a connection be idle, kept ones too.
-void Pool::learn(TimePoint now, size_t endpoint, Duration quiet) {
+void Pool::learn(TimePoint now, uint32_t endpoint, Duration quiet) {
   IdleAge& idle_age = endpoints_[endpoint].idle_age;
   if (!idle_age.closed(now, quiet)) return;
   const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(idle_age.limit()).count();
@@ -301,10 +295,8 @@ Why Pool::why(TimePoint now) const {
   why.leased = static_cast<uint32_t>(count(State::leased));
   why.max_connections = static_cast<uint32_t>(policy_.max_connections);
   why.waiting = static_cast<uint32_t>(waiters_.size());
-  for (const EndpointState& endpoint : endpoints_) {
-    why.dial_failures += endpoint.backoff.failures();
-    if (!endpoint.last_error.empty()) why.last_dial_error = endpoint.last_error;
-  }
+  why.dial_failures = endpoints_.failures();
+  why.last_dial_error = endpoints_.last_error();
   for (const Connection& connection : list(State::leased)) {
     if (why.holders.size() == kMaxHoldersShown) break;
     const Lease* lease = shared_.leases.find(connection.lease);

@@ -15,11 +15,10 @@
 #include "base/limits.h"
 #include "base/random.h"
 #include "pool/actions.h"
-#include "pool/backoff.h"
 #include "pool/deadlines.h"
+#include "pool/endpoints.h"
 #include "pool/fd_budget.h"
 #include "pool/forecast.h"
-#include "pool/idle_age.h"
 #include "pool/idle_set.h"
 #include "pool/journal.h"
 #include "pool/policy.h"
@@ -142,6 +141,7 @@ class Pool {
   size_t kept() const { return idle_.kept(); }
   Intake intake() const { return intake_; }
   const Counters& counters() const { return counters_; }
+  const Endpoints& endpoints() const { return endpoints_; }
   bool wants_slot() const { return slot_arrival_ != 0; }
   // Nothing to remember: no connection, no waiter, no failure that still counts.
   bool empty(TimePoint now) const;
@@ -158,13 +158,6 @@ class Pool {
   const WaiterQueue& waiters() const { return waiters_; }
 
  private:
-  struct EndpointState {
-    std::string name;
-    Backoff backoff;
-    std::string last_error;
-    IdleAge idle_age;
-  };
-
   // One pass over the waiters, in the order of arrival (pool_serve.cc).
   struct Pass {
     // Claims up to `most` of what is being reset or checked for one who may have it.
@@ -182,7 +175,6 @@ class Pool {
   StateList& list(State state) { return by_state_[static_cast<size_t>(state)]; }
 
   // pool.cc
-  void set_endpoints();
   // `task`: of State::resetting.
   void move_to(TimePoint now, Connection& connection, State state, Task task = Task::inspect);
   void leave_state(Connection& connection, bool stays_at_rest = false);
@@ -197,7 +189,7 @@ class Pool {
     const uint64_t most = policy_.warm == Warm::single_use ? 1 : policy_.max_uses;
     return most != 0 && connection.uses >= most;
   }
-  void learn(TimePoint now, size_t endpoint, Duration quiet);
+  void learn(TimePoint now, uint32_t endpoint, Duration quiet);
   std::optional<CloseReason> unfit(TimePoint now, const Connection& connection) const;
   void close_all(TimePoint now, State state, CloseReason reason, Actions& actions);
 
@@ -236,11 +228,15 @@ class Pool {
   bool make_place(TimePoint now, const Waiter& waiter, Pass& pass, Actions& actions);
   void limit_idle(TimePoint now, Actions& actions);
   void refill(TimePoint now, size_t spare_dials, Actions& actions);
-  void start_dial(TimePoint now, Actions& actions);
-  Connection& add(TimePoint now, State state);
+  void start_dial(TimePoint now, uint32_t endpoint, Actions& actions);
+  void seek_better(TimePoint now, Actions& actions);
+  void return_to(TimePoint now, uint32_t endpoint, Actions& actions);
+  Connection& add(TimePoint now, State state, uint32_t endpoint);
   void plan_retry(TimePoint now);
-  const EndpointState* ready_endpoint(TimePoint now) const;
-  bool can_dial(TimePoint now) const;
+  std::optional<uint32_t> next_endpoint(TimePoint now) const {
+    return endpoints_.next(now, policy_.balance);
+  }
+  bool can_dial(TimePoint now) const { return next_endpoint(now).has_value(); }
   bool probing(TimePoint now) const;
   bool at_max() const;
   bool beyond_max() const;  // after a reload
@@ -302,7 +298,7 @@ class Pool {
   const PoolId id_;
   PoolPolicy policy_;
   Shared& shared_;
-  std::vector<EndpointState> endpoints_;
+  Endpoints endpoints_;
   std::array<StateList, kStates> by_state_;
   IdleSet idle_;
   WaiterQueue waiters_;

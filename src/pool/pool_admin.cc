@@ -29,7 +29,7 @@ size_t Pool::renew(TimePoint now, Actions& actions) {
   const size_t closed = count(State::idle);
   note(now, EventKind::renew, closed);
   close_all(now, State::idle, CloseReason::renewed, actions);
-  for (EndpointState& endpoint : endpoints_) endpoint.idle_age = {};
+  endpoints_.forget_idle_ages();
   settle(now, actions);
   return closed;
 }

@@ -18,7 +18,8 @@ bool Pool::reconfigure(TimePoint now, PoolPolicy policy, Actions& actions) {
     close_all(now, State::connecting, CloseReason::renewed, actions);
     close_all(now, State::idle, CloseReason::renewed, actions);
     end_steps(now, CloseReason::renewed, actions);
-    set_endpoints();
+    endpoints_.configure(policy_.endpoints);
+    endpoints_.forget();
     for (Waiter& waiter : waiters_) waiter.owner = owner_for(waiter.session->info);
   }
   close_used_up(now, actions);

@@ -10,6 +10,7 @@ void Pool::settle(TimePoint now, Actions& actions) {
   const size_t spare_dials = serve(now, actions);
   limit_idle(now, actions);
   refill(now, spare_dials, actions);
+  if (policy_.balance == Balance::failover) seek_better(now, actions);
   plan_retry(now);
 }
 
@@ -119,7 +120,7 @@ void Pool::find_capacity(TimePoint now, const Waiter& waiter, uint32_t lacking, 
       pass.may_dial = false;
       return;
     }
-    start_dial(now, actions);
+    start_dial(now, *next_endpoint(now), actions);
   }
 }
 
@@ -142,21 +143,20 @@ bool Pool::make_place(TimePoint now, const Waiter& waiter, Pass& pass, Actions& 
   return true;
 }
 
-void Pool::start_dial(TimePoint now, Actions& actions) {
-  const EndpointState* endpoint = ready_endpoint(now);
-  BERTH_CHECK(endpoint != nullptr, "a dial has an endpoint that is not in backoff");
-  Connection& connection = add(now, State::connecting);
-  connection.endpoint = static_cast<uint32_t>(endpoint - endpoints_.data());
+void Pool::start_dial(TimePoint now, uint32_t endpoint, Actions& actions) {
+  endpoints_.chose(endpoint);
+  Connection& connection = add(now, State::connecting, endpoint);
   note_connection(now, EventKind::dial, connection);
-  actions.add(Dial{connection.id, id_, connection.endpoint});
+  actions.add(Dial{connection.id, id_, endpoint});
 }
 
-Connection& Pool::add(TimePoint now, State state) {
+Connection& Pool::add(TimePoint now, State state, uint32_t endpoint) {
   const ConnectionId id = shared_.connections.allocate();
   Connection& connection = shared_.connections[id];
   connection.id = id;
   connection.pool = id_;
   connection.state = state;
+  connection.endpoint = endpoint;
   connection.deadline.kind = Deadline::Kind::connection;
   connection.deadline.subject = id.value();
   connection.epoch = epoch_;
@@ -191,7 +191,45 @@ void Pool::refill(TimePoint now, size_t spare_dials, Actions& actions) {
       shared_.hungry.insert(id_);
       return;
     }
-    start_dial(now, actions);
+    start_dial(now, *next_endpoint(now), actions);
+  }
+}
+
+// failover: an endpoint that failed is tried again though others serve, by one dial; and so is one
+// that was never reached. It costs an idle connection where max_connections leaves no place.
+void Pool::seek_better(TimePoint now, Actions& actions) {
+  if (ending_ || intake_ == Intake::disabled) return;
+  const std::optional<uint32_t> better = endpoints_.better(now);
+  if (!better) return;
+  if (at_max()) {
+    const StateList& idle = list(State::idle);
+    Connection* oldest = idle.front();
+    for (Connection& c : idle) {
+      if (!oldest->kept) break;
+      oldest = &c;
+    }
+    if (oldest == nullptr || count(State::closing) > 0) return;
+    close(now, oldest->kept ? *idle.front() : *oldest, CloseReason::evicted, actions);
+  } else if (shared_.slots.empty() && shared_.budget.reserve(1)) {
+    start_dial(now, *better, actions);
+  }
+}
+
+// failover: what is connected to a later endpoint gives way.
+void Pool::return_to(TimePoint now, uint32_t endpoint, Actions& actions) {
+  const auto gives_way = [&](const Connection& c) {
+    return endpoints_.gives_way(c.endpoint, endpoint);
+  };
+  if (collecting_ != nullptr) put_back(now, *collecting_);
+  for (Connection* c = list(State::idle).front(); c != nullptr;) {
+    Connection* const next = StateList::next(*c);
+    if (gives_way(*c)) close(now, *c, CloseReason::renewed, actions);
+    c = next;
+  }
+  for (const State state : {State::leased, State::resetting}) {
+    for (Connection& c : list(state)) {
+      if (gives_way(c)) c.epoch = kNoEpoch;
+    }
   }
 }
 
@@ -201,28 +239,17 @@ void Pool::plan_retry(TimePoint now) {
   const bool refills = intake_ != Intake::disabled && !ending_ &&
                        idle_.kept() < static_cast<size_t>(policy_.min_idle);
   TimePoint retry = kNever;
-  if ((waits || refills) && ready_endpoint(now) == nullptr) {
-    for (const EndpointState& e : endpoints_) retry = std::min(retry, e.backoff.ready_at());
+  if ((waits || refills) && !can_dial(now)) retry = endpoints_.first_ready(now);
+  if (policy_.balance == Balance::failover && intake_ != Intake::disabled && !ending_) {
+    retry = std::min(retry, endpoints_.better_ready(now));
   }
   shared_.deadlines.set(deadline_, retry);
 }
 
-const Pool::EndpointState* Pool::ready_endpoint(TimePoint now) const {
-  for (const EndpointState& endpoint : endpoints_) {
-    if (!endpoint.backoff.waits(now)) return &endpoint;
-  }
-  return nullptr;
-}
-
-// After a failure one dial at a time probes the endpoint, until one succeeds.
-bool Pool::can_dial(TimePoint now) const {
-  if (ready_endpoint(now) == nullptr) return false;
-  return !probing(now) || count(State::connecting) == 0;
-}
-
+// The next dial goes to an endpoint that has failed last.
 bool Pool::probing(TimePoint now) const {
-  const EndpointState* endpoint = ready_endpoint(now);
-  return endpoint != nullptr && endpoint->backoff.failures() > 0;
+  const std::optional<uint32_t> next = next_endpoint(now);
+  return next && endpoints_[*next].backoff.failures() > 0;
 }
 
 bool Pool::at_max() const {
@@ -245,8 +272,7 @@ void Pool::want_slot(uint64_t arrival, uint32_t need) {
 // fail_fast (rule 10): no connection at all, and no endpoint that may be dialled.
 bool Pool::refuses_at_once(TimePoint now) const {
   return intake_ == Intake::open && policy_.fail_fast && total_ == count(State::closing) &&
-         std::all_of(endpoints_.begin(), endpoints_.end(),
-                     [now](const EndpointState& e) { return e.backoff.waits(now); });
+         endpoints_.all_wait(now);
 }
 
 }  // namespace berth::pool

@@ -25,7 +25,7 @@ bool Pool::lend(TimePoint now, Waiter& waiter, Actions& actions) {
     return false;
   }
   while (waiter.missing() > 0) {
-    Connection& slot = add(now, State::leased);
+    Connection& slot = add(now, State::leased, 0);
     slot.slot = true;
     waiter.collected.push_back(slot);
     --missing_;

@@ -1,7 +1,5 @@
 """Steps with real servers: greeting, login, reset, login again, checks."""
 
-import contextlib
-import threading
 import time
 
 import pytest
@@ -10,6 +8,7 @@ import berth
 from berthd import settle
 from processes import wait_readable, wait_until
 from servers import Redis, redis
+from workers import Workers
 
 PASSWORD = "sesame-4711"
 PING = [{"send": "PING\r\n"}, {"expect": "+PONG\r\n"}]
@@ -198,50 +197,6 @@ def test_what_is_idle_is_checked_now_and_then(berthd, guarded, folder):
 # --- all of it under load ---
 
 
-class Workers:
-    """Four that lease, count, and give back. What meets a dead connection is told apart: `died` if it was leased before,
-    `faults` if it was fresh."""
-
-    def __init__(self, daemon):
-        self.done, self.died, self.faults, self.refused = [], [], [], []
-        self._daemon = daemon
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._work) for _ in range(4)]
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(30)
-
-    def go_on(self, count=20):
-        before = len(self.done)
-        wait_until(lambda: len(self.done) > before + count, "work goes on")
-
-    def _work(self):
-        with contextlib.closing(berth.Session(self._daemon.path)) as session:
-            while not self._stop.is_set():
-                try:
-                    lease = session.lease("redis", timeout=20)
-                except berth.Error as error:
-                    self.refused.append(error)
-                    continue
-                with lease:
-                    self._count(lease)
-
-    def _count(self, lease):
-        try:
-            assert redis(lease.sock, "INCR", "count") > 0
-            self.done.append(1)
-        except (OSError, AssertionError, RuntimeError) as fault:
-            (self.died if lease.reused else self.faults).append(repr(fault))
-            lease.discard()
-
-
 def careful(server, folder):
     """Checks before every grant."""
     return pool(server, login=login(folder), reset=RESET, relogin=True, check=PING, check_after="0s", max_connections=8,
@@ -286,11 +241,11 @@ def test_while_the_server_is_down_requests_fail_with_its_address_and_recover(ber
     with Workers(daemon) as workers:
         workers.go_on()
         guarded.kill()
-        wait_until(lambda: len(workers.refused) > 20, "requests are refused")
+        refused = f"last: connect to 127.0.0.1:{guarded.port}: Connection refused"
+        wait_until(lambda: sum(refused in str(error) for error in workers.refused) > 20, "requests are refused")
         guarded.start()
         workers.go_on()
     assert {type(error) for error in workers.refused} == {berth.UpstreamDown}
-    told = workers.refused[-1]
-    assert f"last: connect to 127.0.0.1:{guarded.port}: Connection refused" in str(told)
+    told = next(error for error in workers.refused if refused in str(error))
     assert "refused" in told.why.last_dial_error
     assert told.why.cause == berth.Cause.UPSTREAM_DOWN and told.why.dial_failures > 0

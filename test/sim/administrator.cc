@@ -53,7 +53,7 @@ void Player::renew() {
   const size_t index = any_pool();
   PoolModel& pool = model_.pools[index];
   ++pool.epoch;
-  pool.idle_age = {};
+  for (auto& [at, endpoint] : pool.endpoints) endpoint.idle_age = {};
   size_t ready = 0;
   size_t out = 0;
   for (const auto& [id, c] : model_.connections) {
@@ -77,15 +77,14 @@ void Player::reload() {
   policy.key = pool.policy.key;
   // What all pools keep together stays within the budget.
   policy.min_idle = std::min(policy.min_idle, pool.most_kept);
-  policy.endpoints[0].port = static_cast<uint16_t>(6379 + model_.random.below(2));
+  if (!policy.lends_slots() && !pool.policy.lends_slots() && model_.chance(50))
+    policy.endpoints = pool.policy.endpoints;
   const bool elsewhere = policy.endpoints != pool.policy.endpoints ||
                          policy.share != pool.policy.share || policy.login != pool.policy.login ||
                          policy.relogin != pool.policy.relogin || policy.warm != pool.policy.warm;
   if (elsewhere) {
     ++pool.epoch;
-    pool.failures = 0;
-    pool.failed_rounds = 0;
-    pool.idle_age = {};
+    for (auto& [at, endpoint] : pool.endpoints) endpoint = {endpoint.upstream, {}};
   }
   // Which are kept is decided anew, and none while there are more than max_connections.
   for (auto& [id, c] : model_.connections) c.was_kept &= c.pool != index;

@@ -99,9 +99,9 @@ void Checks::after_event() {
     limits(model, pool);
     if (model.intake == pool::Intake::open) nobody_waits_beside_his_own(model, pool);
     expect(model.intake != pool::Intake::open || !model.policy.fail_fast || pool.waiting() == 0 ||
-               model.failures == 0 || model_.now >= model.failed_at + 80ms || pool.total() > 0,
+               !model.failing() || model_.now >= model.hardly_ready_at() || pool.total() > 0,
            "fail_fast: nobody waits while there is no connection and no dial", i);
-    if (model.failures == 0) somebody_looks_for_capacity(model, pool);
+    if (!model.failing()) somebody_looks_for_capacity(model, pool);
     min_idle_refilled(model, pool);
   }
   users();
@@ -198,7 +198,7 @@ void Checks::deadline_of(const Connection& c, const Pool& pool) const {
     const bool stays = c.kept || policy.idle_timeout == 0s;
     due = std::min(c.expires_at, stays ? kNever : m.idle_since + policy.idle_timeout);
     due = std::min(due, c.check_at);
-    const Duration learnt = model_.pools[m.pool].idle_age.limit();
+    const Duration learnt = model_.learnt(m);
     if (learnt != 0s) due = std::min(due, m.quiet_since + learnt);
     const Duration interval = policy.check.empty() ? 0s : policy.check_interval;
     expect(interval == 0s ? c.check_at == kNever
@@ -374,10 +374,10 @@ void Checks::somebody_looks_for_capacity(const PoolModel& model, const Pool& poo
     before_batch += lack.uncovered;
   }
   const size_t dials = pool.count(State::connecting);
-  if (lacking <= dials || (dials > 0 && model.failures > 0)) return;
+  if (lacking <= dials || (dials > 0 && model.failing())) return;
   lacking -= dials;
   before_batch -= std::min(before_batch, dials);
-  if (model.failures > 0) {
+  if (model.failing()) {
     lacking = 1;
     before_batch = std::min<size_t>(before_batch, 1);
   }
@@ -434,7 +434,7 @@ size_t Checks::spare_dials(const Model& model, const Pool& pool) {
 void Checks::min_idle_refilled(const PoolModel& model, const Pool& pool) const {
   const pool::Shared& shared = depot_.shared();
   const auto most = static_cast<size_t>(model.policy.max_connections);
-  if (model_.stopping || model.removed || model.failures > 0 || !shared.slots.empty()) return;
+  if (model_.stopping || model.removed || model.failing() || !shared.slots.empty()) return;
   if (model.intake == pool::Intake::disabled) return;
   if (shared.budget.free() == 0 || (most != 0 && pool.total() >= most)) return;
   const auto at_once = static_cast<size_t>(model.policy.dial_concurrency);
@@ -448,7 +448,7 @@ void Checks::min_idle_refilled(const PoolModel& model, const Pool& pool) const {
 void Checks::min_idle_tried(const PoolModel& model, const Pool& pool) const {
   const pool::Shared& shared = depot_.shared();
   const auto most = static_cast<size_t>(model.policy.max_connections);
-  if (model.failures == 0 || model_.stopping || model.removed) return;
+  if (!model.failing() || model_.stopping || model.removed) return;
   if (model.intake == pool::Intake::disabled || !shared.slots.empty()) return;
   if (shared.budget.free() == 0 || (most != 0 && pool.total() >= most)) return;
   expect(pool.count(State::connecting) > 0 ||
@@ -471,12 +471,12 @@ void Checks::after_advance() const {
            "nothing idle outlives max_lifetime", id.value());
     expect(m.warm_age == 0s || model_.now < m.up_at + m.warm_age,
            "nothing idle outlives max_warm_age", id.value());
-    const Duration learnt = model_.pools[m.pool].idle_age.limit();
+    const Duration learnt = model_.learnt(m);
     expect(learnt == 0s || model_.now < m.quiet_since + learnt,
            "nothing idle outlives what the server was learnt to allow", id.value());
   }
   for (const PoolModel& model : model_.pools) {
-    if (model.gone || model_.now < model.surely_ready_at()) continue;
+    if (model.gone || (model.failing() && model_.now < model.surely_ready_at())) continue;
     somebody_looks_for_capacity(model, depot_.pool(model.id));
     min_idle_tried(model, depot_.pool(model.id));
   }
@@ -507,6 +507,16 @@ void Checks::after_quiet() const {
     if (depot_.budget().free() == 0 || (most != 0 && pool.total() >= most)) continue;
     expect(pool.kept() + spare_dials(model_, pool) >= static_cast<size_t>(model.policy.min_idle),
            "min_idle is restored", i);
+    if (model.policy.balance == pool::Balance::failover) returned_to_first(model, pool);
+  }
+}
+
+// A slot was free to try it.
+void Checks::returned_to_first(const PoolModel& model, const Pool& pool) const {
+  for (const auto& [id, c] : model_.connections) {
+    if (model_.pools[c.pool].id != model.id || c.stage == Stage::closing) continue;
+    const auto rank = pool.endpoints()[c.endpoint].rank;
+    expect(rank == 0u || c.stage == Stage::dialing, "failover returns to the first", id.value());
   }
 }
 

@@ -48,6 +48,7 @@ class Checks {
   void nobody_waits_beside_his_own(const PoolModel& model, const pool::Pool& pool) const;
   void somebody_looks_for_capacity(const PoolModel& model, const pool::Pool& pool) const;
   void min_idle_tried(const PoolModel& model, const pool::Pool& pool) const;
+  void returned_to_first(const PoolModel& model, const pool::Pool& pool) const;
   void slots_are_lent(const PoolModel& model, const pool::Pool& pool) const;
   void place_under_max(const PoolModel& model, const pool::Pool& pool, size_t lacking,
                        size_t lacking_before_batch) const;

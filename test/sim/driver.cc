@@ -77,11 +77,21 @@ void Driver::answer_in(Duration most, unsigned percent_at_once, Kind kind, Conne
 }
 
 void Driver::note_failure(PoolModel& pool, const ConnectionModel& connection) {
-  if (pool.failures++ == 0 || connection.dialed_at > pool.failed_at) {
-    pool.failed_at = model_.now;
-    ++pool.failed_rounds;
+  EndpointModel& endpoint = pool.endpoints[connection.endpoint];
+  if (endpoint.failures++ == 0 || connection.dialed_at > endpoint.failed_at) {
+    endpoint.failed_at = model_.now;
+    ++endpoint.failed_rounds;
   }
-  pool.failed_event = model_.event;
+  endpoint.failed_event = model_.event;
+}
+
+// What is connected to endpoints that stand after this one's is renewed.
+void Driver::give_way(const ConnectionModel& reached) {
+  const pool::Endpoints& endpoints = depot_.pool(model_.pools[reached.pool].id).endpoints();
+  for (auto& [id, c] : model_.connections) {
+    if (c.pool != reached.pool || c.stage == Stage::dialing || c.stage == Stage::closing) continue;
+    if (endpoints.gives_way(c.endpoint, reached.endpoint)) c.epoch = pool::kNoEpoch;
+  }
 }
 
 void Driver::tell_of_unsent(ConnectionId id) {
@@ -106,9 +116,11 @@ void Driver::deliver(const Pending& pending) {
         c->lifetime = model_.pools[c->pool].policy.max_lifetime;
         const pool::PoolPolicy& policy = model_.pools[c->pool].policy;
         if (policy.warm == pool::Warm::single_use) c->warm_age = policy.max_warm_age;
-        model_.pools[c->pool].failures = 0;
-        model_.pools[c->pool].failed_rounds = 0;
-        model_.pools[c->pool].succeeded_event = model_.event + 1;
+        EndpointModel& endpoint = model_.pools[c->pool].endpoints[c->endpoint];
+        endpoint.failures = 0;
+        endpoint.failed_rounds = 0;
+        endpoint.succeeded_event = model_.event + 1;
+        if (policy.balance == pool::Balance::failover) give_way(*c);
         ++model_.pools[c->pool].counted_of(EventKind::dialed);
       }
       event([&](pool::Actions& actions) { depot_.dialed(model_.now, id, actions); });
@@ -173,6 +185,7 @@ void Driver::on(uint64_t decided, const Dial& dial) {
   ConnectionModel c;
   c.id = dial.connection;
   c.pool = index;
+  c.endpoint = dial.endpoint;
   c.dialed_at = c.since = model_.now;
   c.epoch = pool.epoch;
   ++pool.connections;
@@ -181,7 +194,7 @@ void Driver::on(uint64_t decided, const Dial& dial) {
   expect(added, "a connection id names one connection", c.id.value());
   expect(model_.connections.size() + model_.others_fds <= depot_.budget().limit(),
          "descriptors never exceed the budget", model_.connections.size());
-  switch (pool.upstream) {
+  switch (pool.endpoints[dial.endpoint].upstream) {
     case Upstream::healthy:
       if (!model_.calm && model_.chance(5)) {
         answer_in(1500ms, 0, Kind::dialed, c.id);
@@ -240,8 +253,7 @@ void Driver::on(uint64_t decided, const Refuse& refuse) {
       break;
     case Code::kCancelled: expect(ask.cancelled, "only who withdraws is cancelled"); break;
     case Code::kUpstreamDown:
-      expect(pool.policy.fail_fast && pool.failures > 0, "fail_fast alone refuses at once",
-             ask.pool);
+      expect(pool.policy.fail_fast && pool.failing(), "fail_fast alone refuses at once", ask.pool);
       expect(pool.intake == pool::Intake::open || decided < pool.intake_event,
              "who waits for the end of a pause is not refused", ask.pool);
       expect(decided != model_.event ||
@@ -273,7 +285,7 @@ void Driver::on(uint64_t decided, const Close& close) {
   judge_close(decided, c, close);
   PoolModel& pool = model_.pools[c.pool];
   const bool gave_up = c.stage == Stage::dialing && close.reason == CloseReason::dead;
-  if (gave_up && decided > pool.succeeded_event) note_failure(pool, c);
+  if (gave_up && decided > pool.endpoints[c.endpoint].succeeded_event) note_failure(pool, c);
   c.stage = Stage::closing;
   c.since = model_.now;
   answer_in(100ms, 60, Kind::closed, c.id);

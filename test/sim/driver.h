@@ -94,6 +94,7 @@ class Driver {
   bool is_live(const InHand& hand) const;
   void take_back(const InHand& hand, ConnectionId failed, CloseReason reason);
   void judge_dial(uint64_t decided, const PoolModel& pool, const pool::Dial& dial) const;
+  bool is_sought(const pool::Dial& dial) const;
   void judge_dial_needed(size_t index) const;
   void judge_slot(const pool::Pool& pool) const;
   void judge_close(uint64_t decided, const ConnectionModel& connection, const pool::Close& close);
@@ -105,6 +106,8 @@ class Driver {
   void answer_in(Duration most, unsigned percent_at_once, Kind kind, ConnectionId id);
   void deliver(const Pending& pending);
   void deliver_steps(ConnectionModel* connection, ConnectionId id, bool good);
+  void give_way(const ConnectionModel& reached);
+  void judge_endpoint(size_t index, uint32_t endpoint) const;
   void note_failure(PoolModel& pool, const ConnectionModel& connection);
   ConnectionModel& connection(ConnectionId id);
 

@@ -20,16 +20,68 @@ void Driver::judge_dial(uint64_t decided, const PoolModel& pool, const Dial& dia
   expect(pool.policy.max_connections == pool::kUnlimited ||
              pool.connections <= static_cast<size_t>(pool.policy.max_connections),
          "max_connections is never exceeded", index);
-  if (pool.failures > 0 && decided > pool.failed_event) {
+  const auto at = pool.endpoints.find(dial.endpoint);
+  if (at != pool.endpoints.end() && at->second.failures > 0 && decided > at->second.failed_event) {
     for (const auto& [id, c] : model_.connections) {
-      expect(c.pool != index || c.stage != Stage::dialing,
+      expect(c.pool != index || c.endpoint != dial.endpoint || c.stage != Stage::dialing,
              "one dial at a time probes a server that fails", index);
     }
-    expect(model_.now >= pool.failed_at + 80ms, "no dial before the backoff is over", index);
+    expect(model_.now >= at->second.failed_at + 80ms, "no dial before the backoff is over", index);
   }
   if (decided != model_.event) return;
-  judge_dial_needed(index);
+  judge_endpoint(index, dial.endpoint);
+  if (!is_sought(dial)) judge_dial_needed(index);
   judge_slot(depot_.pool(dial.pool));
+}
+
+// Rule 20, among those that certainly could be dialled: no other has fewer, or stands before it.
+void Driver::judge_endpoint(size_t index, uint32_t endpoint) const {
+  const PoolModel& model = model_.pools[index];
+  const pool::Endpoints& endpoints = depot_.pool(model.id).endpoints();
+  std::map<uint32_t, size_t> connections;
+  std::map<uint32_t, size_t> leased;
+  for (const auto& [id, c] : model_.connections) {
+    if (c.pool != index || c.stage == Stage::closing) continue;
+    ++connections[c.endpoint];
+    const pool::Connection* own = depot_.connection(id);
+    leased[c.endpoint] += own != nullptr && own->state == State::leased;
+  }
+  for (uint32_t other = 0; other < endpoints.all().size(); ++other) {
+    const auto known = model.endpoints.find(other);
+    const bool healthy = known == model.endpoints.end() || known->second.failures == 0;
+    if (other == endpoint || !endpoints[other].rank || !healthy) continue;
+    switch (model.policy.balance) {
+      case pool::Balance::round_robin:
+        expect(connections[endpoint] <= connections[other], "connections are spread evenly", index);
+        break;
+      case pool::Balance::least_leased:
+        expect(leased[endpoint] <= leased[other] ||
+                   endpoints[endpoint].leased <= endpoints[other].leased,
+               "of whose connections the fewest are leased is dialled", index);
+        break;
+      case pool::Balance::failover:
+        expect(*endpoints[endpoint].rank < *endpoints[other].rank,
+               "the first that answers is dialled", index);
+        break;
+    }
+  }
+}
+
+// failover: to an endpoint that stands before all that are in use, though nobody needs it; by one
+// dial at a time.
+bool Driver::is_sought(const Dial& dial) const {
+  const size_t index = model_.pool_index(dial.pool);
+  const pool::Pool& pool = depot_.pool(dial.pool);
+  if (pool.policy().balance != pool::Balance::failover) return false;
+  const auto rank = pool.endpoints()[dial.endpoint].rank;
+  bool before_a_used_one = false;
+  for (const auto& [id, c] : model_.connections) {
+    const auto other = pool.endpoints()[c.pool == index ? c.endpoint : dial.endpoint].rank;
+    if (c.pool != index || !other || c.stage == Stage::closing) continue;
+    if (*other <= *rank) return false;
+    before_a_used_one |= c.stage != Stage::dialing;
+  }
+  return before_a_used_one;
 }
 
 void Driver::judge_dial_needed(size_t index) const {
@@ -91,11 +143,12 @@ void Driver::judge_close(uint64_t decided, const ConnectionModel& c, const Close
   switch (why) {
     case CloseReason::evicted:
       // But a batch may have collected it, and must now yield it.
-      expect(asked || !c.was_kept || pool.waiting > 0, "min_idle is never evicted", id);
+      expect(asked || !c.was_kept || pool.waiting > 0 || policy.balance == pool::Balance::failover,
+             "min_idle is never evicted", id);
       break;
     case CloseReason::overflow: expect(!c.was_kept, "min_idle does not overflow", id); break;
     case CloseReason::idle:
-      if (const Duration learnt = pool.idle_age.limit();
+      if (const Duration learnt = model_.learnt(c);
           learnt != 0s && model_.now >= c.quiet_since + learnt) {
         break;
       }
@@ -140,7 +193,7 @@ void Driver::judge_idlest(const ConnectionModel& c, CloseReason reason) const {
                          model_.event == model_.make_room_event;
   for (const auto& [id, other] : model_.connections) {
     const bool gone_too = other.pool == c.pool && other.stage == Stage::closing;
-    expect(pool.failures == 0 || for_slots || reason != CloseReason::evicted || !gone_too,
+    expect(!pool.failing() || for_slots || reason != CloseReason::evicted || !gone_too,
            "one place is enough for a probe", id.value());
     if (other.idle_since >= c.idle_since || !still_idle(other)) continue;
     if (by_own_pool && other.pool != c.pool) continue;

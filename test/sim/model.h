@@ -33,6 +33,23 @@ inline void expect(bool holds, const char* rule, uint64_t subject = 0) {
 
 enum class Upstream { healthy, refuses, hangs };
 
+struct EndpointModel {
+  Upstream upstream = Upstream::healthy;
+  pool::IdleAge idle_age;  // what server_idle teaches
+  uint64_t failures = 0;   // of dials, since one succeeded
+  int failed_rounds = 0;   // those side by side count once
+  TimePoint failed_at{};   // the last failure that counts
+  uint64_t failed_event = 0;
+  uint64_t succeeded_event = 0;
+
+  // When the longest backoff after these failures is over: 100 ms × 1.6 each, ± 20 %, 10 s at most.
+  TimePoint surely_ready_at() const {
+    Duration wait = 100ms;
+    for (int i = 1; i < failed_rounds && wait < 8s; ++i) wait = wait * 16 / 10;
+    return failed_at + std::min<Duration>(10s, wait * 12 / 10);
+  }
+};
+
 struct PoolModel {
   PoolId id;
   pool::PoolPolicy policy;
@@ -40,17 +57,11 @@ struct PoolModel {
   bool dynamic = false;
   bool removed = false;  // it has left the configuration; its last leases are still out
   bool gone = false;
-  Upstream upstream = Upstream::healthy;
   Duration server_idle = 0s;  // the server closes what is quiet for so long; 0 never
-  pool::IdleAge idle_age;     // what that teaches
   uint64_t epoch = 0;
-  uint64_t failures = 0;  // of dials, since one succeeded
-  int failed_rounds = 0;  // those side by side count once
-  TimePoint failed_at{};  // the last failure that counts
-  uint64_t failed_event = 0;
-  uint64_t succeeded_event = 0;
-  size_t connections = 0;  // sockets: a dial has one too
-  size_t waiting = 0;      // asks that wait
+  std::map<uint32_t, EndpointModel> endpoints;  // by the depot's index
+  size_t connections = 0;                       // sockets: a dial has one too
+  size_t waiting = 0;                           // asks that wait
   pool::Intake intake = pool::Intake::open;
   uint64_t intake_event = 0;  // when it became so
   uint64_t evict_event = 0;   // the administrator's last eviction
@@ -60,11 +71,26 @@ struct PoolModel {
 
   uint64_t& counted_of(pool::EventKind kind) { return counted.events[static_cast<size_t>(kind)]; }
 
-  // When the longest backoff after these failures is over: 100 ms × 1.6 each, ± 20 %, 10 s at most.
+  // Each endpoint of its configuration has failed last.
+  bool failing() const {
+    size_t failing = 0;
+    for (const auto& [index, endpoint] : endpoints) failing += endpoint.failures > 0;
+    return failing >= policy.endpoints.size();
+  }
+  // While they all fail: no dial before, and one at the latest then.
+  TimePoint hardly_ready_at() const {
+    TimePoint ready = kNever;
+    for (const auto& [index, e] : endpoints) {
+      if (e.failures > 0) ready = std::min(ready, e.failed_at + 80ms);
+    }
+    return ready;
+  }
   TimePoint surely_ready_at() const {
-    Duration wait = 100ms;
-    for (int i = 1; i < failed_rounds && wait < 8s; ++i) wait = wait * 16 / 10;
-    return failed_at + std::min<Duration>(10s, wait * 12 / 10);
+    TimePoint ready = kNever;
+    for (const auto& [index, e] : endpoints) {
+      if (e.failures > 0) ready = std::min(ready, e.surely_ready_at());
+    }
+    return ready;
   }
 };
 
@@ -80,6 +106,7 @@ enum class Stage { dialing, open, leased, returned, unsent, resetting, checking,
 struct ConnectionModel {
   ConnectionId id;
   size_t pool = 0;
+  uint32_t endpoint = 0;
   Stage stage = Stage::dialing;
   bool slot = false;        // a bare slot
   bool dead = false;        // its server has gone; nobody has noticed
@@ -208,6 +235,12 @@ struct Model {
     const std::vector<uint32_t>& uids = policy.allow_uids;
     if (std::find(uids.begin(), uids.end(), info.uid) == uids.end()) return false;
     return !info.foreign_netns || policy.sandbox == pool::Sandbox::pinned || policy.lends_slots();
+  }
+  // How long its server lets it be idle; 0: not known.
+  Duration learnt(const ConnectionModel& c) const {
+    const auto& endpoints = pools[c.pool].endpoints;
+    const auto at = endpoints.find(c.endpoint);
+    return at != endpoints.end() ? at->second.idle_age.limit() : 0s;
   }
   // Its server has answered, or its holder has given it back.
   void used(ConnectionModel& c, bool answered) const {

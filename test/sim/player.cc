@@ -284,13 +284,19 @@ void Player::release_what_is_not_his() {
 void Player::change_upstream() {
   const size_t index = any_pool();
   PoolModel& pool = model_.pools[index];
-  const uint64_t draw = model_.random.below(8);
-  pool.upstream = draw == 0 ? Upstream::hangs : draw <= 2 ? Upstream::refuses : Upstream::healthy;
   const bool dies = model_.chance(30);
-  model_.trace.add(model_.now, "upstream of pool %llu is now %llu, connections die %llu", index,
-                   static_cast<uint64_t>(pool.upstream), dies);
-  if (!dies) return;
-  for (auto& [id, c] : model_.connections) c.dead = c.dead || c.pool == index;
+  const auto places = driver_.depot().pool(pool.id).endpoints().all().size();
+  for (uint32_t endpoint = 0; endpoint < places; ++endpoint) {
+    if (model_.chance(30)) continue;
+    const uint64_t draw = model_.random.below(8);
+    Upstream& upstream = pool.endpoints[endpoint].upstream;
+    upstream = draw == 0 ? Upstream::hangs : draw <= 2 ? Upstream::refuses : Upstream::healthy;
+    model_.trace.add(model_.now, "upstream of pool %llu is now %llu, connections die %llu", index,
+                     static_cast<uint64_t>(upstream), dies);
+    for (auto& [id, c] : model_.connections) {
+      c.dead |= dies && c.pool == index && c.endpoint == endpoint;
+    }
+  }
 }
 
 // The watch of an idle connection fires; often for one that has just left, or is being collected.
@@ -308,7 +314,8 @@ void Player::lose(ConnectionId id) {
                      (own->state == pool::State::idle || own->state == pool::State::leased);
   if (ready && c.stage == Stage::open) c.stage = Stage::returned;
   if (ready && own->state == pool::State::idle) {
-    model_.pools[c.pool].idle_age.closed(model_.now, model_.now - c.quiet_since);
+    model_.pools[c.pool].endpoints[c.endpoint].idle_age.closed(model_.now,
+                                                               model_.now - c.quiet_since);
   }
   model_.trace.add(model_.now, "lost %llu", id.value());
   event(
@@ -348,7 +355,7 @@ void Player::quiet() {
   model_.trace.add(model_.now, "quiet");
   model_.calm = true;
   for (size_t i = 0; i < model_.pools.size(); ++i) {
-    model_.pools[i].upstream = Upstream::healthy;
+    for (auto& [at, endpoint] : model_.pools[i].endpoints) endpoint.upstream = Upstream::healthy;
     if (model_.usable(i)) open_or_close(i, pool::Intake::open);
   }
   pool::Depot& depot = driver_.depot();

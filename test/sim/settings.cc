@@ -30,7 +30,13 @@ pool::PoolPolicy Player::draw_slots(Random& random, pool::PoolPolicy policy) {
 pool::PoolPolicy Player::draw_policy(Random& random, size_t index) {
   pool::PoolPolicy policy;
   policy.key = "pool-" + std::to_string(index);
-  policy.endpoints = {{Endpoint::Kind::tcp, "192.0.2.1", 6379, ""}};
+  policy.endpoints.clear();
+  for (uint64_t left = any_of<uint64_t>(random, {1, 1, 2, 3}), port = 6379 + random.below(3);
+       left > 0; --left, ++port) {
+    policy.endpoints.push_back({Endpoint::Kind::tcp, "192.0.2.1", static_cast<uint16_t>(port), ""});
+  }
+  policy.balance = any_of(
+      random, {pool::Balance::round_robin, pool::Balance::least_leased, pool::Balance::failover});
   policy.allow_uids = {0, 1};
   if (random.below(4) > 0) policy.allow_uids.push_back(2);
   policy.idle_order = any_of(random, {pool::IdleOrder::lifo, pool::IdleOrder::fifo});

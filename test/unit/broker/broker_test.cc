@@ -220,6 +220,7 @@ TEST_F(BrokerTest, AReloadRenewsForTheSettingsOfWhichTheManualSaysSo) {
       {"max_connections", [](auto& p) { p.max_connections = 7; }},
       {"max_idle", [](auto& p) { p.max_idle = 7; }},
       {"min_idle", [](auto& p) { p.min_idle = 1; }},
+      {"balance", [](auto& p) { p.balance = pool::Balance::failover; }},
       {"idle_order", [](auto& p) { p.idle_order = pool::IdleOrder::fifo; }},
       {"max_waiters", [](auto& p) { p.max_waiters = 7; }},
       {"max_uses", [](auto& p) { p.max_uses = 70; }},

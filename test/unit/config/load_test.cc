@@ -31,7 +31,8 @@ log_level = "off"
 
 [pool.redis]
 protocol = "raw"
-endpoints = ["TCP://Example.Org:6379"]
+endpoints = ["TCP://Example.Org:6379", "unix:///x"]
+balance = "least_leased"
 allow_users = ["root", 0, 4000000000, "12345678"]
 share = "socket"
 trust_holders = true
@@ -76,7 +77,9 @@ fail_fast = false
                                  .log_level = "off"};
   EXPECT_EQ(loaded.settings.daemon, daemon);
   const PoolPolicy redis = {.key = "redis",
-                            .endpoints = {{Endpoint::Kind::tcp, "example.org", 6379, ""}},
+                            .endpoints = {{Endpoint::Kind::tcp, "example.org", 6379, ""},
+                                          {Endpoint::Kind::unix_path, "", 0, "/x"}},
+                            .balance = pool::Balance::least_leased,
                             .idle_order = pool::IdleOrder::fifo,
                             .max_connections = pool::kUnlimited,
                             .max_idle = pool::kNone,

@@ -178,15 +178,18 @@ TEST_F(ConfigMessage, Endpoints) {
             Lines{"2: endpoints must be an array of strings, such as [\"tcp://127.0.0.1:6379\"]; "
                   "found \"tcp://h:1\""});
   EXPECT_EQ(problems("[]"), Lines{"2: endpoints is empty; a pool needs an endpoint to dial"});
-  EXPECT_EQ(problems("[\"tcp://h:1\",\n\"tcp://h:2\"]"),
-            Lines{"3: endpoints has more than one endpoint; several endpoints in a pool come in a "
-                  "later version of berth"});
+  EXPECT_EQ(problems("[\"tcp://h:1\",\n\"tcp://H:1\"]"),
+            Lines{"3: endpoints names tcp://h:1 twice"});
+  EXPECT_EQ(problems("[\"tcp://h:1\",\n\"slot:\"]"),
+            Lines{"3: endpoints: slot: stands alone; a pool lends slots or connections"});
   EXPECT_EQ(problems("[\n6379,\n\"tcp://h:0\"]"),
             (Lines{"3: endpoints must be an array of strings, such as "
                    "[\"tcp://127.0.0.1:6379\"]; found 6379",
-                   "4: endpoints: \"tcp://h:0\": the port must be a number from 1 to 65535",
-                   "4: endpoints has more than one endpoint; several endpoints in a pool come in a "
-                   "later version of berth"}));
+                   "4: endpoints: \"tcp://h:0\": the port must be a number from 1 to 65535"}));
+  std::string many = "[";
+  for (int port = 1; port <= 64; ++port) many += "\"tcp://h:" + std::to_string(port) + "\",";
+  EXPECT_EQ(problems(many + "]"), Lines{});
+  EXPECT_EQ(problems(many + "\n\"tcp://h:65\"]"), Lines{"3: endpoints has more than 64 endpoints"});
   EXPECT_EQ(problems("[\"tls://h:1\"]"),
             Lines{"2: endpoints: \"tls://h:1\": tls:// is not available in this version of berth"});
   EXPECT_EQ(problems("[\"grpcs://h:1\"]"),

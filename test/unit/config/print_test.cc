@@ -39,6 +39,7 @@ log_level = "info"
 [pool.redis]
 protocol = "raw"
 endpoints = ["tcp://[::1]:6379"]
+balance = "round_robin"
 allow_users = [0, 4000000000]  # root, 4000000000
 share = "user"
 trust_holders = false
@@ -97,7 +98,8 @@ drain_timeout = "0s"
 log_level = "trace"
 
 [pool."with.dots"]
-endpoints = ["unix:///tmp/a%20b \"c\""]
+endpoints = ["unix:///tmp/a%20b \"c\"", "tcp://example.org:1"]
+balance = "failover"
 allow_users = ["root", 1]
 share = "any"
 trust_holders = true

@@ -138,6 +138,10 @@ void PoolTest::carry_out() {
 void PoolTest::on(const Dial& dial) {
   const ConnectionId id = dial.connection;
   dialed.push_back(id);
+  endpoints_dialed.push_back(dial.endpoint);
+  if (down.contains(dial.endpoint)) {
+    return depot->dial_failed(now, id, "tcp://192.0.2.1:6379: refused", actions);
+  }
   if (dials == Answer::yes) depot->dialed(now, id, actions);
   if (dials == Answer::no) depot->dial_failed(now, id, "tcp://192.0.2.1:6379: refused", actions);
   if (dials == Answer::never) dialing.push_back(id);

@@ -79,11 +79,13 @@ class PoolTest : public ::testing::Test {
   Answer steps = Answer::yes;
   Answer closings = Answer::yes;
   std::set<ConnectionId> dead;  // the peek before a grant finds these closed
+  std::set<uint32_t> down;      // endpoints that refuse, whatever `dials` says
 
   uint64_t last_request = 0;
   std::map<uint64_t, Grant> grants;
   std::map<uint64_t, Refusal> refusals;
-  std::vector<ConnectionId> dialed;   // all that were ever dialled
+  std::vector<ConnectionId> dialed;  // all that were ever dialled
+  std::vector<uint32_t> endpoints_dialed;
   std::vector<ConnectionId> dialing;  // with dials == never: those that await an answer
   std::vector<std::pair<ConnectionId, Task>> performed;   // all that were ever begun
   std::vector<std::pair<ConnectionId, Task>> performing;  // with steps == never
