@@ -17,6 +17,8 @@ using pool::State;
 void Driver::judge_dial(uint64_t decided, const PoolModel& pool, const Dial& dial) const {
   const size_t index = model_.pool_index(dial.pool);
   expect(!pool.removed, "a removed pool dials nothing", index);
+  expect(pool.intake != pool::Intake::disabled || decided < pool.intake_event,
+         "a disabled pool dials nothing", index);
   expect(pool.policy.max_connections == pool::kUnlimited ||
              pool.connections <= static_cast<size_t>(pool.policy.max_connections),
          "max_connections is never exceeded", index);

@@ -196,11 +196,14 @@ TEST_F(SeveralEndpoints, TryingTheFirstCostsAnIdleOneWhereThereIsNoPlace) {
 
 TEST_F(SeveralEndpoints, NothingIsSoughtForADisabledPool) {
   const PoolId pool = add(several(Balance::failover, 2));
+  const SessionId alice = session();
   down = {0};
-  take(session(), pool);
+  take(alice, pool);
+  const Granted held = take(alice, pool);
   depot->set_intake(now, pool, Intake::disabled, actions);
   const size_t before = dialed.size();
   pass(60s);
+  release(alice, held.lease);
   EXPECT_EQ(dialed.size(), before);
 }
 
