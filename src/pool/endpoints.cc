@@ -107,6 +107,12 @@ bool Endpoints::gives_way(uint32_t index, uint32_t reached) const {
   return place.rank && places_[reached].rank && *place.rank > *places_[reached].rank;
 }
 
+bool Endpoints::any_healthy() const {
+  return std::any_of(places_.begin(), places_.end(), [](const Place& place) {
+    return place.rank && place.backoff.failures() == 0;
+  });
+}
+
 bool Endpoints::all_wait(TimePoint now) const {
   return std::all_of(places_.begin(), places_.end(),
                      [now](const Place& place) { return !place.rank || place.backoff.waits(now); });

@@ -60,6 +60,8 @@ class Endpoints {
   // Whether a connection to `index` gives way now that one to `reached` has succeeded.
   bool gives_way(uint32_t index, uint32_t reached) const;
 
+  // One has not failed last.
+  bool any_healthy() const;
   // Every place is in backoff.
   bool all_wait(TimePoint now) const;
   // When the first of those in backoff may be tried; kNever if none is.

@@ -168,7 +168,7 @@ class Pool {
     size_t closes_left = 0;  // closing, not yet counted for a waiter
     bool may_dial = true;    // false once one could not: a later one may not overtake
     bool batch_waits = false;
-    bool again = false;  // what a refused one had collected may suit an earlier one
+    bool again = false;  // what has come free, or is on its way now, may suit an earlier one
     Entitled earlier;    // owners of batches that wait behind the oldest batch
   };
 
@@ -237,7 +237,8 @@ class Pool {
     return endpoints_.next(now, policy_.balance);
   }
   bool can_dial(TimePoint now) const { return next_endpoint(now).has_value(); }
-  bool probing(TimePoint now) const;
+  // Whatever is dialled has failed last.
+  bool probing() const { return !endpoints_.any_healthy(); }
   bool at_max() const;
   bool beyond_max() const;  // after a reload
   void want_slot(uint64_t arrival, uint32_t need = 1);

@@ -47,7 +47,7 @@ Pool::Pass Pool::pass_over_waiters(TimePoint now) const {
         --pass.dials_left;
       } else if (at_max() && pass.closes_left > 0 && can_dial(now)) {
         --pass.closes_left;
-        pass.may_dial = !probing(now);
+        pass.may_dial = !probing();
       } else {
         pass.may_dial = false;
       }

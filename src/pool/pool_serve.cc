@@ -82,6 +82,7 @@ uint32_t Pool::collect_idle(TimePoint now, Waiter& waiter, Pass& pass, Actions& 
     if (best == nullptr || waiter.missing() == coming) break;
     perform(now, *best, Task::check, actions);
     ++coming;
+    pass.again = true;  // an earlier one may claim it, and leave him what he had counted on
   }
   return coming;
 }
@@ -111,7 +112,7 @@ void Pool::find_capacity(TimePoint now, const Waiter& waiter, uint32_t lacking, 
     }
     if (at_max()) {
       // A probe needs one place; what is warm is not given up for dials that must wait for it.
-      pass.may_dial = make_place(now, waiter, pass, actions) && !probing(now);
+      pass.may_dial = make_place(now, waiter, pass, actions) && !probing();
       if (!pass.may_dial) return;
       continue;
     }
@@ -210,7 +211,9 @@ void Pool::seek_better(TimePoint now, Actions& actions) {
     }
     if (oldest == nullptr || count(State::closing) > 0) return;
     close(now, oldest->kept ? *idle.front() : *oldest, CloseReason::evicted, actions);
-  } else if (shared_.slots.empty() && shared_.budget.reserve(1)) {
+  } else if (!shared_.slots.empty() || !shared_.budget.reserve(1)) {
+    shared_.hungry.insert(id_);
+  } else {
     start_dial(now, *better, actions);
   }
 }
@@ -244,12 +247,6 @@ void Pool::plan_retry(TimePoint now) {
     retry = std::min(retry, endpoints_.better_ready(now));
   }
   shared_.deadlines.set(deadline_, retry);
-}
-
-// The next dial goes to an endpoint that has failed last.
-bool Pool::probing(TimePoint now) const {
-  const std::optional<uint32_t> next = next_endpoint(now);
-  return next && endpoints_[*next].backoff.failures() > 0;
 }
 
 bool Pool::at_max() const {

@@ -143,6 +143,25 @@ TEST_F(SeveralEndpoints, OnlyWhenAllHaveFailedIsARequestRefused) {
   EXPECT_EQ(dialed.size(), 3u);
 }
 
+TEST_F(SeveralEndpoints, ManyPlacesAreMadeWhereOneOfThemIsForAProbe) {
+  PoolPolicy p = several(Balance::round_robin, 2);
+  p.max_connections = 2;
+  const PoolId pool = add(p);
+  const SessionId alice = session();
+  down = {0};
+  const Granted one = take(alice, pool);
+  const Granted two = take(alice, pool);
+  release(alice, one.lease);
+  release(alice, two.lease);
+  pass(20s);
+  down = {};
+  closings = Answer::never;
+  const uint64_t batch = ask(session(kBob), pool, 60s, 2);
+  EXPECT_EQ(closing.size(), 2u);
+  finish_closes();
+  EXPECT_TRUE(granted(batch));
+}
+
 TEST_F(SeveralEndpoints, OneThatComesBackTakesItsShareAgain) {
   const PoolId pool = add(several());
   const SessionId alice = session();

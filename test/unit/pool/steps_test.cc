@@ -441,5 +441,28 @@ TEST_F(StepsTest, AnotherLoginRenews) {
   EXPECT_TRUE(closed(id, CloseReason::renewed));
 }
 
+// The first counts on a check of nobody's; the batch on another. A check of one of the first's own,
+// begun for a third, is the first's now, and what he had counted on the batch's: so a fourth is
+// begun for the third.
+TEST_F(StepsTest, ACheckThatAnEarlierOneClaimsIsMadeGood) {
+  PoolPolicy p = checked();
+  p.check_after = 0s;
+  p.min_idle = 2;
+  const PoolId pool = add(p);
+  const SessionId alice = session();
+  const Granted one = take(alice, pool);
+  const Granted two = take(alice, pool);
+  pass(1ms);
+  performed.clear();
+  steps = dials = Answer::never;
+  ask(alice, pool, 60s);
+  release(alice, one.lease);
+  release(alice, two.lease);
+  ask(session(kBob), pool, 60s, 2);
+  EXPECT_EQ(performed.size(), 2u);
+  ask(alice, pool, 60s);
+  EXPECT_EQ(performed.size(), 4u);
+}
+
 }  // namespace
 }  // namespace berth::pool
