@@ -2,7 +2,6 @@
 // (rule 5), so that it can be closed sooner and no program meets the server's close.
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <cstddef>
 
@@ -23,18 +22,7 @@ class IdleAge {
 
   // The server has closed a connection that was idle for `age`. Returns whether limit() is another
   // now.
-  bool closed(TimePoint now, Duration age) {
-    if (age < kYoungest || (count_ > 0 && now - last_ < kOneMoment)) return false;
-    last_ = now;
-    ages_[count_++ % kEnough] = age;
-    if (count_ < kEnough) return false;
-    const auto [youngest, oldest] = std::minmax_element(ages_.begin(), ages_.end());
-    if (*oldest > *youngest * kAboutTheSame) return false;
-    const auto limit = std::chrono::duration_cast<Duration>(*youngest * kPart);
-    const bool news = limit != limit_;
-    limit_ = limit;
-    return news;
-  }
+  bool closed(TimePoint now, Duration age);
 
   // 0: nothing is known.
   Duration limit() const { return limit_; }

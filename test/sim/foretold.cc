@@ -86,7 +86,8 @@ void Foretold::judge(ActionSpan actions) const {
     case Step::evict: return judge_close(actions);
     case Step::wait:
       expect(!may_join_, "a dial that nobody needs is foretold", ask_.pool);
-      expect(actions.empty(), "nothing is done for who is foretold that he waits", ask_.pool);
+      expect(actions.empty() || pool_model().policy.balance == pool::Balance::failover,
+             "nothing is done for who is foretold that he waits", ask_.pool);
       return judge_cause();
   }
 }
@@ -167,8 +168,10 @@ void Foretold::judge_cause() const {
 void Foretold::judge_refill(ActionSpan actions) const {
   if (actions.empty()) return;
   const auto* dial = only<Dial>(actions);
-  expect(dial != nullptr && dial->pool == pool().id() && pool_model().policy.min_idle > 0,
-         "only min_idle is dialled beside what was foretold", ask_.pool);
+  const pool::PoolPolicy& policy = pool_model().policy;
+  const bool sought = policy.min_idle > 0 || policy.balance == pool::Balance::failover;
+  expect(dial != nullptr && dial->pool == pool().id() && sought,
+         "only min_idle, or a better endpoint, is dialled beside what was foretold", ask_.pool);
 }
 
 }  // namespace berth::sim
