@@ -505,6 +505,8 @@ void Checks::after_quiet() const {
     const Pool& pool = depot_.pool(model.id);
     const auto most = static_cast<size_t>(model.policy.max_connections);
     if (depot_.budget().free() == 0 || (most != 0 && pool.total() >= most)) continue;
+    if (pool.count(State::connecting) >= static_cast<size_t>(model.policy.dial_concurrency))
+      continue;
     expect(pool.kept() + spare_dials(model_, pool) >= static_cast<size_t>(model.policy.min_idle),
            "min_idle is restored", i);
     if (model.policy.balance == pool::Balance::failover) returned_to_first(model, pool);
