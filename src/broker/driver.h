@@ -83,8 +83,8 @@ class PoolDriver {
   void set_intake(PoolId pool, pool::Intake intake);
   size_t evict(PoolId pool, size_t most);
   std::vector<pool::Depot::Expired> expire();
-  // In two stages (DESIGN section 4, point 7). False: no such lease.
   std::optional<bool> close_on_release(LeaseId lease) { return depot_.close_on_release(lease); }
+  // In two stages (DESIGN section 4, point 7). False: no such lease.
   bool revoke(LeaseId lease, pool::Revoke::Cause cause = pool::Revoke::Cause::administrator);
   // Who is told what happens in the pools, in order, after each event (pool/journal.h); of grants,
   // releases and refusals only while follow_all() is on.

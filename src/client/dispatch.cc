@@ -108,12 +108,12 @@ void Session::deliver(const wire::Grant& grant, Request request) {
   const auto take_fd = [&](const wire::GrantedLease& lease) {
     return lease.slot ? UniqueFd() : std::move(packet_.fds[next++]);
   };
-  packet_.fd_count = 0;
   if (request.form == Form::waited) {
     berth_grant* out = request.call->grants;
     for (const wire::GrantedLease& lease : grant.leases) {
       *out++ = {lease.lease_id, take_fd(lease).release(), lease.reused ? 1u : 0u};
     }
+    packet_.fd_count = 0;
     return answer(*request.call);
   }
   Event event;
@@ -121,6 +121,7 @@ void Session::deliver(const wire::Grant& grant, Request request) {
   event.request_id = grant.request_id;
   event.leases = grant.leases;
   for (const wire::GrantedLease& lease : grant.leases) event.fds.push_back(take_fd(lease));
+  packet_.fd_count = 0;
   events_.push_back(std::move(event));
 }
 

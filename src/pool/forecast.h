@@ -25,7 +25,7 @@ enum class Step : uint8_t {
 
 struct Forecast {
   Step step = Step::wait;
-  ConnectionId connection;            // grant, replace, evict
+  ConnectionId connection;            // grant, but of a slot; check, replace, evict
   Cause cause = Cause::kUnspecified;  // wait
   std::optional<Refusal> refusal;     // refuse
 };

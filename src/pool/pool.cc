@@ -238,11 +238,7 @@ void Pool::learn(TimePoint now, uint32_t endpoint, Duration quiet) {
 void Pool::evict(TimePoint now, Connection& connection, CloseReason reason, Actions& actions) {
   BERTH_CHECK(connection.state == State::idle, "only an idle connection is evicted");
   close(now, connection, reason, actions);
-  // As settle(), but nothing better is sought: what comes free is for others.
-  if (!waiters_.empty() && refuses_at_once(now)) refuse_all(now, Code::kUpstreamDown, actions);
-  const size_t spare_dials = serve(now, actions);
-  limit_idle(now, actions);
-  refill(now, spare_dials, actions);
+  meet_needs(now, actions);  // but nothing better is sought: what comes free is for others
   plan_retry(now);
 }
 

@@ -216,6 +216,7 @@ class Pool {
 
   // pool_serve.cc
   void settle(TimePoint now, Actions& actions);
+  void meet_needs(TimePoint now, Actions& actions);
   // Returns how many dials are under way that no waiter needs.
   size_t serve(TimePoint now, Actions& actions);
   Pass serve_all(TimePoint now, Actions& actions);

@@ -6,12 +6,17 @@
 namespace berth::pool {
 
 void Pool::settle(TimePoint now, Actions& actions) {
+  meet_needs(now, actions);
+  if (policy_.balance == Balance::failover) seek_better(now, actions);
+  plan_retry(now);
+}
+
+// Those who wait, and min_idle.
+void Pool::meet_needs(TimePoint now, Actions& actions) {
   if (!waiters_.empty() && refuses_at_once(now)) refuse_all(now, Code::kUpstreamDown, actions);
   const size_t spare_dials = serve(now, actions);
   limit_idle(now, actions);
   refill(now, spare_dials, actions);
-  if (policy_.balance == Balance::failover) seek_better(now, actions);
-  plan_retry(now);
 }
 
 size_t Pool::serve(TimePoint now, Actions& actions) {

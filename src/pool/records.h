@@ -76,7 +76,7 @@ struct Connection {
   bool kept = false;      // at rest: one of the pool's min_idle, so never evicted
   bool marked = false;    // not held since the last tick of expire
   bool slot = false;      // a bare slot
-  uint32_t endpoint = 0;  // index into the policy's endpoints
+  uint32_t endpoint = 0;  // index into the pool's Endpoints
   uint64_t epoch = 0;     // the pool's when it was dialled; with another it was renewed
   uint64_t uses = 0;      // times granted
   Owner owner;
