@@ -55,30 +55,30 @@ Broker::Broker(loop::Loop& loop, const config::Settings& settings, uint32_t fd_l
     : loop_(loop),
       settings_(settings.daemon),
       pools_(settings.pools),
+      sockets_(settings.sockets),
       can_pin_(net::can_pin()),
       driver_(loop, depot_settings(settings.daemon, fd_limit), dial_options(can_pin_.ok())),
-      keys_(driver_, settings.dynamic_keys, settings.dynamic_default),
+      keys_(driver_, settings.dynamic),
       sessions_(loop, driver_, keys_, session_limits(settings.daemon, driver_.depot().budget()),
                 net::own_netns_cookie().value_or(0)) {
   loop_.at_end_of_turn([this] { end_turn(); });
 }
 
-absl::Status Broker::check(const config::Settings& settings) const {
-  if (absl::Status enough = check_slots(settings); !enough.ok()) return enough;
-  return check_pins(settings);
+absl::Status Broker::check(const Policies& pools) const {
+  if (absl::Status enough = check_slots(pools); !enough.ok()) return enough;
+  return check_pins(pools);
 }
 
-absl::Status Broker::check_slots(const config::Settings& settings) const {
+absl::Status Broker::check_slots(const Policies& pools) const {
   const uint32_t slots = driver_.depot().budget().limit();
   if (slots < kLeastSlots) {
     return absl::ResourceExhaustedError(
         fmt::format("the fd limit (RLIMIT_NOFILE) less fd_reserve = {} leaves {} descriptors; at "
                     "least {} are needed",
-                    settings.daemon.fd_reserve, slots, kLeastSlots));
+                    settings_.fd_reserve, slots, kLeastSlots));
   }
   uint64_t kept = 0;
-  for (const pool::PoolPolicy& policy : settings.pools)
-    kept += static_cast<uint64_t>(policy.min_idle);
+  for (const pool::PoolPolicy& policy : pools) kept += static_cast<uint64_t>(policy.min_idle);
   if (kept <= slots / 4 * 3) return absl::OkStatus();  // the rest is for leases and sessions
   return absl::ResourceExhaustedError(
       fmt::format("min_idle of all pools is {} together, more than three quarters of the {} "
@@ -88,9 +88,9 @@ absl::Status Broker::check_slots(const config::Settings& settings) const {
 
 // Without pins a connection's peer is compared at each release instead, which serves the daemon's
 // own network namespace; what leaves it must be pinned.
-absl::Status Broker::check_pins(const config::Settings& settings) const {
+absl::Status Broker::check_pins(const Policies& pools) const {
   if (can_pin_.ok()) return absl::OkStatus();
-  for (const pool::PoolPolicy& policy : settings.pools) {
+  for (const pool::PoolPolicy& policy : pools) {
     const bool tcp = std::any_of(policy.endpoints.begin(), policy.endpoints.end(),
                                  [](const Endpoint& e) { return e.kind == Endpoint::Kind::tcp; });
     if (!tcp || policy.sandbox != pool::Sandbox::pinned) continue;
@@ -102,23 +102,38 @@ absl::Status Broker::check_pins(const config::Settings& settings) const {
 }
 
 absl::Status Broker::open(net::Listeners& listeners) {
-  if (absl::Status fit = check({settings_, pools_, false, {}}); !fit.ok()) return fit;
+  if (absl::Status fit = check(pools_); !fit.ok()) return fit;
   if (!can_pin_.ok()) {
     log().info("sockets are not pinned to their servers: {}", text_of(can_pin_));
   }
-  absl::StatusOr<net::Listener> listener = listeners.open(
-      {"lease", SOCK_SEQPACKET, settings_.lease_socket, settings_.lease_socket_mode, kBacklog});
-  if (!listener.ok()) return listener.status();
-  BERTH_CHECK(driver_.reserve_slots(1), "there are kLeastSlots");
-  const auto number = static_cast<uint32_t>(doors_.size());
-  doors_.push_back(std::make_unique<Door>(loop_, *std::move(listener), number, driver_, sessions_));
+  absl::Status opened =
+      open_door(listeners, "lease", {settings_.lease_socket, settings_.lease_socket_mode}, "");
+  for (const config::SocketSettings& socket : sockets_) {
+    if (!opened.ok()) break;
+    opened = open_door(listeners, "socket." + socket.name, {socket.path, socket.mode, socket.owner},
+                       socket.name);
+  }
+  if (!opened.ok()) return opened;
   for (const pool::PoolPolicy& policy : pools_) driver_.add_pool(policy, /*dynamic=*/false);
+  return absl::OkStatus();
+}
+
+absl::Status Broker::open_door(net::Listeners& listeners, const std::string& name,
+                               const net::SocketFile& file, const std::string& tenant) {
+  absl::StatusOr<net::Listener> listener = listeners.open({name, SOCK_SEQPACKET, file, kBacklog});
+  if (!listener.ok()) return listener.status();
+  if (!driver_.reserve_slots(1)) {
+    return absl::ResourceExhaustedError("no file descriptor is left for " + file.path);
+  }
+  const Gateway gateway{static_cast<uint32_t>(doors_.size()), tenant};
+  doors_.push_back(
+      std::make_unique<Door>(loop_, *std::move(listener), gateway, driver_, sessions_));
   return absl::OkStatus();
 }
 
 absl::StatusOr<Broker::Reloaded> Broker::reload(const config::Settings& settings) {
   if (driver_.depot().stopping()) return absl::UnavailableError("berthd is stopping");
-  if (absl::Status fit = check(settings); !fit.ok()) return fit;
+  if (absl::Status fit = check(settings.pools); !fit.ok()) return fit;
   Reloaded done;
   config::DaemonSettings next = settings.daemon;
   for (const auto& setting : config::daemon_settings()) {
@@ -137,10 +152,22 @@ absl::StatusOr<Broker::Reloaded> Broker::reload(const config::Settings& settings
   driver_.set_total_max_idle(settings_.total_max_idle);
   driver_.set_user_limits(user_limits(settings_));
   sessions_.set_limits(session_limits(settings_, driver_.depot().budget()));
-  keys_.set_dynamic_default(settings.dynamic_default);
+  for (const config::SocketSettings& socket : settings.sockets) note_restart(socket, done);
   reload_pools(settings.pools, done);
+  keys_.reload(settings.dynamic);
   if (at_reload_) at_reload_();
   return done;
+}
+
+// A tenant's keys are in force with the pools that list it; where its socket is, is not.
+void Broker::note_restart(const config::SocketSettings& next, Reloaded& done) const {
+  const auto same_name = [&](const config::SocketSettings& old) { return old.name == next.name; };
+  const auto old = std::find_if(sockets_.begin(), sockets_.end(), same_name);
+  if (old != sockets_.end() && old->path == next.path && old->mode == next.mode &&
+      old->owner == next.owner) {
+    return;
+  }
+  done.at_restart.push_back("[socket." + next.name + "]");
 }
 
 // Removed ones first: their slots and keys serve the others.

@@ -54,15 +54,21 @@ class Broker {
   const Keys& keys() const { return keys_; }
 
  private:
-  absl::Status check(const config::Settings& settings) const;
-  absl::Status check_slots(const config::Settings& settings) const;
-  absl::Status check_pins(const config::Settings& settings) const;
-  void reload_pools(const std::vector<pool::PoolPolicy>& pools, Reloaded& done);
+  using Policies = std::vector<pool::PoolPolicy>;
+
+  absl::Status check(const Policies& pools) const;
+  absl::Status check_slots(const Policies& pools) const;
+  absl::Status check_pins(const Policies& pools) const;
+  absl::Status open_door(net::Listeners& listeners, const std::string& name,
+                         const net::SocketFile& file, const std::string& tenant);
+  void reload_pools(const Policies& pools, Reloaded& done);
+  void note_restart(const config::SocketSettings& next, Reloaded& done) const;
   void end_turn();
 
   loop::Loop& loop_;
   config::DaemonSettings settings_;
-  std::vector<pool::PoolPolicy> pools_;  // of the configuration
+  Policies pools_;  // of the configuration
+  const std::vector<config::SocketSettings> sockets_;
   const absl::Status can_pin_;
   PoolDriver driver_;
   Keys keys_;

@@ -16,11 +16,11 @@ constexpr Duration kRetryAfter = 1s;
 
 }  // namespace
 
-Door::Door(loop::Loop& loop, net::Listener listener, uint32_t number, PoolDriver& driver,
+Door::Door(loop::Loop& loop, net::Listener listener, Gateway gateway, PoolDriver& driver,
            Sessions& sessions)
     : loop_(loop),
       listener_(std::move(listener)),
-      number_(number),
+      gateway_(std::move(gateway)),
       driver_(driver),
       sessions_(sessions),
       retry_(loop,
@@ -41,7 +41,7 @@ void Door::accept() {
     }
     net::Accepted accepted = net::accept_session(listener_.fd());
     if (accepted.kind == net::Accepted::session) {
-      sessions_.admit(std::move(accepted.fd), number_);
+      sessions_.admit(std::move(accepted.fd), gateway_);
       continue;
     }
     driver_.release_slots(Sessions::kSlots);

@@ -16,7 +16,7 @@ namespace berth::broker {
 
 class Door {
  public:
-  Door(loop::Loop& loop, net::Listener listener, uint32_t number, PoolDriver& driver,
+  Door(loop::Loop& loop, net::Listener listener, Gateway gateway, PoolDriver& driver,
        Sessions& sessions);
 
   // Polls again if slots are to be had; to be called at the end of each turn.
@@ -28,7 +28,7 @@ class Door {
 
   loop::Loop& loop_;
   net::Listener listener_;
-  uint32_t number_;
+  Gateway gateway_;
   PoolDriver& driver_;
   Sessions& sessions_;
   bool short_of_slots_ = false;

@@ -1,5 +1,5 @@
 // Keys: finds the pool that serves a key; makes one for a URL, or for bare slots, where dynamic
-// keys are allowed.
+// keys allow it.
 //
 // Loop thread only. Borrows the driver.
 #pragma once
@@ -12,17 +12,16 @@
 
 namespace berth::broker {
 
-// Where dynamic keys are allowed: of a pool of bare slots.
+// Where dynamic keys allow slot: of a pool of bare slots.
 inline constexpr std::string_view kSlotKey = "slot";
 
 class Keys {
  public:
-  Keys(PoolDriver& driver, bool dynamic_keys, pool::PoolPolicy dynamic_default)
-      : driver_(driver),
-        dynamic_keys_(dynamic_keys),
-        dynamic_default_(std::move(dynamic_default)) {}
+  Keys(PoolDriver& driver, config::DynamicSettings dynamic)
+      : driver_(driver), dynamic_(std::move(dynamic)) {}
 
-  void set_dynamic_default(pool::PoolPolicy policy) { dynamic_default_ = std::move(policy); }
+  // Pools that keys have made take over the policy; they go if their keys are allowed no more.
+  void reload(config::DynamicSettings dynamic);
 
   // The refusal names the nearest key that this session may lease.
   std::variant<PoolId, pool::Refusal> find(SessionId session, std::string_view key);
@@ -34,12 +33,13 @@ class Keys {
 
  private:
   Found look_up_url(std::string_view key) const;
-  pool::PoolPolicy slots() const;
+  bool allows(const Endpoint& endpoint) const;
+  pool::PoolPolicy policy_for(const Endpoint& endpoint) const;
+  std::variant<PoolId, pool::Refusal> make(SessionId session, pool::PoolPolicy policy);
   pool::Refusal unknown(SessionId session, std::string_view key) const;
 
   PoolDriver& driver_;
-  bool dynamic_keys_;
-  pool::PoolPolicy dynamic_default_;
+  config::DynamicSettings dynamic_;
 };
 
 }  // namespace berth::broker

@@ -27,12 +27,12 @@ std::string in_use_text(uint64_t request_id) {
 }  // namespace
 
 Session::Session(loop::Loop& loop, uint64_t number, UniqueFd fd, net::PeerIdentity peer,
-                 const pool::SessionInfo& info, SessionHost& host)
+                 pool::SessionInfo info, SessionHost& host)
     : host_(host),
       number_(number),
       fd_(std::move(fd)),
       peer_(std::move(peer)),
-      info_(info),
+      info_(std::move(info)),
       watch_(loop, fd_.get(), [this](loop::Ready r) { ready(r); }) {
   watch();
 }
@@ -158,6 +158,12 @@ bool Session::in_use(uint64_t request_id) {
 }
 
 void Session::ask_for(const wire::LeaseRequest& request) {
+  asked_for_ = request.key;
+  pass_on(request);
+  asked_for_ = {};
+}
+
+void Session::pass_on(const wire::LeaseRequest& request) {
   const uint64_t id = request.request_id;
   PoolDriver& driver = host_.driver();
   if (request.count > kMaxBatch) {
@@ -270,6 +276,7 @@ bool Session::take(const pool::Grant& grant, std::span<const int> fds) {
 }
 
 void Session::refused(uint64_t request_id, const pool::Refusal& refusal) {
+  if (refusal.code == Code::kNotPermitted) host_.denied(info_, asked_for_, refusal.text);
   const wire::Refusal frame = explain(request_id, refusal, peer_.uid);
   note(fmt::format("refused: {}: {}", code_name(frame.code), frame.message));
   if (!answer_elsewhere(request_id, frame)) send(frame);

@@ -40,6 +40,8 @@ class SessionHost {
   virtual void ended(Session& session) = 0;
   // The kernel takes no more descriptors in flight just now: flush() is to be called again soon.
   virtual void flush_later(Session& session) = 0;
+  // It asked for a key that it may not have.
+  virtual void denied(const pool::SessionInfo& who, std::string_view key, std::string_view why) = 0;
 
  protected:
   ~SessionHost() = default;
@@ -49,7 +51,7 @@ class Session final : public Recipient {
  public:
   // `number` names it to the host.
   Session(loop::Loop& loop, uint64_t number, UniqueFd fd, net::PeerIdentity peer,
-          const pool::SessionInfo& info, SessionHost& host);
+          pool::SessionInfo info, SessionHost& host);
   // Discards its leases and withdraws its requests.
   ~Session();
 
@@ -108,6 +110,7 @@ class Session final : public Recipient {
   Outbox::iterator unsent_grant(uint64_t request_id);
   bool in_use(uint64_t request_id);
   void ask_for(const wire::LeaseRequest& request);
+  void pass_on(const wire::LeaseRequest& request);
   bool answer_elsewhere(uint64_t request_id, wire::ServerFrame frame);
   void send(const wire::ServerFrame& frame);
   void transmit(const std::string& frame);
@@ -123,7 +126,8 @@ class Session final : public Recipient {
   pool::SessionInfo info_;
   const Token token_ = random_token();
   std::string name_;
-  SessionId id_;  // valid from Hello on
+  std::string_view asked_for_;  // the key of the request that is being dealt with
+  SessionId id_;                // valid from Hello on
   // Requests that came by lease() and have no answer yet.
   absl::flat_hash_map<uint64_t, Answered> elsewhere_;
   Outbox outbox_;

@@ -44,7 +44,7 @@ Sessions::~Sessions() {
   reap();
 }
 
-void Sessions::admit(UniqueFd fd, uint32_t socket) {
+void Sessions::admit(UniqueFd fd, const Gateway& gateway) {
   absl::StatusOr<net::PeerIdentity> peer = net::identify_peer(fd.get());
   if (!peer.ok()) {
     log().warn("a session is refused: {}", text_of(peer.status()));
@@ -53,15 +53,17 @@ void Sessions::admit(UniqueFd fd, uint32_t socket) {
   if (const std::string refusal = refusal_of(peer->uid); !refusal.empty()) {
     return turn_away(std::move(fd), Code::kTooManySessions, refusal);
   }
-  const pool::SessionInfo info{peer->uid, peer->pid, socket, peer->netns_cookie != own_netns_,
-                               peer->gid};
+  pool::SessionInfo info{peer->uid,      peer->pid,
+                         gateway.number, peer->netns_cookie != own_netns_,
+                         peer->gid,      std::exchange(peer->groups, {}),
+                         gateway.tenant};
   const uint64_t number = ++numbers_;
   const int pidfd = peer->pidfd.get();
   if (pidfd >= 0 && !openers_.add(pidfd, EPOLLIN, number)) peer->pidfd.reset();
   if (slots_of(*peer) < kSlots) driver_.release_slots(kSlots - slots_of(*peer));
   ++per_user_[peer->uid];
-  sessions_[number] =
-      std::make_unique<Session>(loop_, number, std::move(fd), std::move(*peer), info, *this);
+  sessions_[number] = std::make_unique<Session>(loop_, number, std::move(fd), std::move(*peer),
+                                                std::move(info), *this);
   silent_.push_back({loop_.now() + kHelloWithin, number});
 }
 
@@ -158,6 +160,10 @@ void Sessions::forget_silent() {
     silent_.pop_front();
   }
   silent_timer_.arm(silent_.empty() ? kNever : silent_.front().until);
+}
+
+void Sessions::denied(const pool::SessionInfo& who, std::string_view key, std::string_view why) {
+  if (const auto line = denials_.note(loop_.now(), who, key, why)) log().warn(*line);
 }
 
 void Sessions::flush_later(Session& session) {

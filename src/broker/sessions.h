@@ -11,6 +11,7 @@
 #include <memory>
 #include <vector>
 
+#include "broker/denials.h"
 #include "broker/session.h"
 #include "loop/timer.h"
 #include "loop/watch_set.h"
@@ -20,6 +21,12 @@ namespace berth::broker {
 struct SessionLimits {
   uint32_t all = 4096;
   uint32_t per_user = 1024;
+};
+
+// Which lease socket a session came by.
+struct Gateway {
+  uint32_t number = 0;  // 0: the one for all
+  std::string tenant;   // whose it is; "": everybody's
 };
 
 class Sessions final : public SessionHost {
@@ -36,7 +43,7 @@ class Sessions final : public SessionHost {
 
   // Takes over an accepted connection and kSlots reserved slots. One that is not admitted is told
   // why, and its slots are given back.
-  void admit(UniqueFd fd, uint32_t socket);
+  void admit(UniqueFd fd, const Gateway& gateway);
   // Ends what is over, and sets the timer of Hello; to be called at the end of each turn.
   void reap();
   void end_all(Code code, const std::string& message);
@@ -63,6 +70,7 @@ class Sessions final : public SessionHost {
   void greeted(Session& session) override { by_token_[session.token()] = session.number(); }
   void ended(Session& session) override { over_.push_back(session.number()); }
   void flush_later(Session& session) override;
+  void denied(const pool::SessionInfo& who, std::string_view key, std::string_view why) override;
 
   std::string refusal_of(uint32_t uid) const;
   void turn_away(UniqueFd fd, Code code, const std::string& message);
@@ -87,6 +95,7 @@ class Sessions final : public SessionHost {
   std::vector<uint64_t> over_;
   std::vector<uint64_t> deferred_;
   std::deque<Silent> silent_;
+  Denials denials_;
   loop::WatchSet openers_;
   loop::Timer silent_timer_;
   loop::Timer deferred_timer_;

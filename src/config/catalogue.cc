@@ -67,7 +67,7 @@ const std::vector<Setting<DaemonSettings>>& daemon_settings() {
       {"lease_socket_mode", field(&D::lease_socket_mode, FileMode{}), Effect::restart},
       {"control_socket", field(&D::control_socket, SocketPath{}), Effect::restart},
       {"control_socket_mode", field(&D::control_socket_mode, FileMode{}), Effect::restart},
-      {"admins", field(&D::admins, UserList{})},
+      {"admins", field(&D::admins, AccountList{Accounts::Kind::user})},
       {"fd_reserve", field(&D::fd_reserve, Whole{"descriptors", kLeastReserve, kMostConnections}),
        Effect::restart},
       {"total_max_idle",
@@ -91,7 +91,10 @@ const std::vector<Setting<PoolPolicy>>& pool_settings() {
       {"protocol", only_word<P>("raw", later_protocols()), Effect::reload, Scope::slots_too},
       {"endpoints", field(&P::endpoints, EndpointList{}), Effect::renew, Scope::slots_too},
       {"balance", field(&P::balance, balances())},
-      {"allow_users", field(&P::allow_uids, UserList{}), Effect::reload, Scope::slots_too},
+      {"allow_users", field(&P::allow_uids, AccountList{Accounts::Kind::user}), Effect::reload,
+       Scope::slots_too},
+      {"allow_groups", field(&P::allow_gids, AccountList{Accounts::Kind::group}), Effect::reload,
+       Scope::slots_too},
       {"share", field(&P::share, shares()), Effect::renew},
       {"trust_holders", field(&P::trust_holders, Flag{})},
       {"sandbox", field(&P::sandbox, sandboxes())},
@@ -128,6 +131,24 @@ const std::vector<Setting<PoolPolicy>>& pool_settings() {
       {"reset", field(&P::reset, StepList{})},
       {"relogin", field(&P::relogin, Flag{}), Effect::renew},
       {"fail_fast", field(&P::fail_fast, Flag{})},
+  };
+  return settings;
+}
+
+const std::vector<Setting<DynamicSettings>>& dynamic_settings() {
+  static const std::vector<Setting<DynamicSettings>> settings = {
+      {"allow", field(&DynamicSettings::allow, EndpointPatternList{})},
+  };
+  return settings;
+}
+
+const std::vector<Setting<SocketSettings>>& socket_settings() {
+  using S = SocketSettings;
+  static const std::vector<Setting<S>> settings = {
+      {"path", field(&S::path, SocketPath{}), Effect::restart},
+      {"mode", field(&S::mode, FileMode{}), Effect::restart},
+      {"owner", field(&S::owner, Owner{}), Effect::restart},
+      {"keys", field(&S::keys, KeyList{})},
   };
   return settings;
 }

@@ -13,6 +13,9 @@ namespace berth::config {
 
 const std::vector<Setting<DaemonSettings>>& daemon_settings();
 const std::vector<Setting<pool::PoolPolicy>>& pool_settings();
+const std::vector<Setting<SocketSettings>>& socket_settings();
+// What [dynamic] has beside those of a pool.
+const std::vector<Setting<DynamicSettings>>& dynamic_settings();
 
 template <class T>
 std::vector<std::string_view> names_of(const std::vector<Setting<T>>& settings) {

@@ -9,6 +9,11 @@
 namespace berth::config {
 namespace {
 
+// The table that its settings stand in.
+std::string title_of(const pool::PoolPolicy& pool) {
+  return pool.key.empty() ? "[dynamic]" : "[pool." + pool.key + "]";
+}
+
 bool all_valid(const Said& said, std::initializer_list<std::string_view> names) {
   return std::all_of(names.begin(), names.end(),
                      [&](std::string_view name) { return said.valid(name); });
@@ -50,9 +55,8 @@ void check_relogin(const pool::PoolPolicy& pool, const Said& said, Report& repor
   if (!pool.relogin || !said.valid("relogin")) return;
   const auto need = [&](const char* name, const Steps& steps) {
     if (!steps.empty() || !said.valid(name)) return;
-    report.problem(said.place("relogin"), cite(said, "relogin", "true") +
-                                              " is without effect: [pool." + pool.key +
-                                              "] has no " + name);
+    report.problem(said.place("relogin"), cite(said, "relogin", "true") + " is without effect: " +
+                                              title_of(pool) + " has no " + name);
   };
   need("login", pool.login);
   need("reset", pool.reset);
@@ -65,8 +69,7 @@ void check_times(const pool::PoolPolicy& pool, const Said& said, Report& report)
   const auto refuse = [&](const char* name, Duration pool::PoolPolicy::*time) {
     if (!said.has(name) || !said.valid(name) || pool.*time == unchanged.*time) return;
     report.problem(said.place(name), cite(said, name, toml_string(duration_text(pool.*time))) +
-                                         " is without effect: [pool." + pool.key +
-                                         "] has no check");
+                                         " is without effect: " + title_of(pool) + " has no check");
   };
   refuse("check_after", &pool::PoolPolicy::check_after);
   refuse("check_interval", &pool::PoolPolicy::check_interval);
@@ -97,7 +100,7 @@ void check_warm(const pool::PoolPolicy& pool, const Said& said, Report& report) 
     if (!pool.reset.empty()) refuse("reset", why);
     if (pool.max_uses != 0) refuse("max_uses", why);
   } else if (pool.max_warm_age != pool::PoolPolicy().max_warm_age) {
-    refuse("max_warm_age", "[pool." + pool.key + "] is not warm = \"single-use\"");
+    refuse("max_warm_age", title_of(pool) + " is not warm = \"single-use\"");
   }
 }
 
@@ -107,8 +110,8 @@ void check_slots(const pool::PoolPolicy& pool, const Said& said, Report& report)
     if (setting.scope == Scope::slots_too || !said.has(setting.name)) continue;
     const Place place = said.place(setting.name);
     report.problem(place, std::string(setting.name) + " (line " + std::to_string(place.line) +
-                              ") is without effect: [pool." + pool.key +
-                              "] lends slots, which carry no connection");
+                              ") is without effect: " + title_of(pool) +
+                              " lends slots, which carry no connection");
   }
 }
 
@@ -124,7 +127,7 @@ void check_connections(const pool::PoolPolicy& pool, const Said& said, Report& r
 }  // namespace
 
 void check_pool(const pool::PoolPolicy& pool, const Said& said, Report& report) {
-  const std::string title = "[pool." + pool.key + "]";
+  const std::string title = title_of(pool);
   if (!said.has("endpoints")) {
     report.problem(said.header(), title +
                                       " has no endpoints; give it one, such as endpoints = "
@@ -135,8 +138,34 @@ void check_pool(const pool::PoolPolicy& pool, const Said& said, Report& report) 
   } else {
     check_connections(pool, said, report);
   }
-  if (pool.allow_uids.empty() && said.valid("allow_users")) {
-    report.warning(said.header(), "nobody may lease from " + title + ": it allows no users");
+}
+
+void check_dynamic(const DynamicSettings& dynamic, const Said& said, Report& report) {
+  const auto refuse = [&](const char* name, const char* why) {
+    if (said.has(name)) report.problem(said.place(name), std::string(name) + why);
+  };
+  refuse("endpoints", " does not belong in [dynamic]: the URL itself says where to dial");
+  refuse("min_idle",
+         " does not belong in [dynamic]: a pool that a URL makes goes once it is empty");
+  check_connections(dynamic.policy, said, report);
+  const bool nobody = dynamic.policy.allow_uids.empty() && dynamic.policy.allow_gids.empty();
+  if (dynamic.allow.empty()) {
+    report.warning(said.header(), "no URL is a key: [dynamic] allows none");
+  } else if (nobody && all_valid(said, {"allow_users", "allow_groups"})) {
+    report.warning(said.header(),
+                   "nobody may lease by URL: [dynamic] allows no users and no groups");
+  }
+}
+
+void check_socket(const SocketSettings& socket, const Said& said, Report& report) {
+  const std::string title = "[socket." + socket.name + "]";
+  if (!said.has("path")) {
+    report.problem(said.header(), title +
+                                      " has no path; give it one, such as path = \"/run/berth/" +
+                                      socket.name + ".sock\"");
+  }
+  if (socket.keys.empty() && said.valid("keys")) {
+    report.warning(said.header(), "nothing can be leased at " + title + ": it has no keys");
   }
 }
 

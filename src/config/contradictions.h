@@ -9,6 +9,10 @@ namespace berth::config {
 
 void check_pool(const pool::PoolPolicy& pool, const Said& said, Report& report);
 
+// `said` is what [dynamic] says of pools.
+void check_dynamic(const DynamicSettings& dynamic, const Said& said, Report& report);
+void check_socket(const SocketSettings& socket, const Said& said, Report& report);
+
 // What the pools ask for together against what [daemon] allows. `said` is [daemon]'s.
 void check_totals(const Settings& settings, const Said& said, Report& report);
 

@@ -12,7 +12,9 @@
 namespace berth::config {
 namespace {
 
-constexpr size_t kMaxUsers = 1024;  // each lease request searches them
+constexpr size_t kMaxAccounts = 1024;  // each lease request searches them
+constexpr size_t kMaxKeys = 1024;
+constexpr size_t kMaxPatterns = 256;  // each new URL is compared with them
 constexpr std::array<std::string_view, 3> kLaterSchemes = {"tls", "grpc", "grpcs"};
 
 std::string range(int64_t min, int64_t max) {
@@ -43,25 +45,6 @@ std::optional<Endpoint> read_endpoint(const Value& value, Reading& reading) {
   auto parsed = parse_endpoint(*text);
   if (auto* endpoint = std::get_if<Endpoint>(&parsed)) return std::move(*endpoint);
   reading.refuse(value, ": " + std::get<std::string>(parsed));
-  return std::nullopt;
-}
-
-std::optional<uint32_t> read_user(const Value& value, Reading& reading) {
-  if (const auto* id = value.get<int64_t>(); id != nullptr && *id >= 0 && *id <= kMaxUid) {
-    return static_cast<uint32_t>(*id);
-  }
-  const auto* name = value.get<std::string>();
-  if (name == nullptr) {
-    reading.wrong(value, "an array of user names and numeric user ids");
-    return std::nullopt;
-  }
-  if (*name == "*") {
-    reading.refuse(value, " has no wildcard; name each user");
-    return std::nullopt;
-  }
-  const auto found = reading.users().find(*name);
-  if (const auto* uid = std::get_if<uint32_t>(&found)) return *uid;
-  reading.refuse(value, ": " + std::get<std::string>(found));
   return std::nullopt;
 }
 
@@ -227,34 +210,155 @@ std::string EndpointList::write(const std::vector<Endpoint>& endpoints) const {
   return out + "]";
 }
 
-std::optional<std::vector<uint32_t>> UserList::read(const Value& value, Reading& reading) const {
+std::optional<std::vector<EndpointPattern>> EndpointPatternList::read(const Value& value,
+                                                                      Reading& reading) const {
+  constexpr std::string_view kExpected =
+      "an array of patterns of URLs, such as [\"tcp://127.0.0.1:*\"]";
   const auto* items = value.get<Array>();
   if (items == nullptr) {
-    reading.wrong(value, "an array of user names and numeric user ids");
+    reading.wrong(value, kExpected);
     return std::nullopt;
   }
-  if (items->size() > kMaxUsers) {
-    reading.refuse(value, " has more than " + std::to_string(kMaxUsers) + " users");
+  if (items->size() > kMaxPatterns) {
+    reading.refuse(value, " has more than " + std::to_string(kMaxPatterns) + " patterns");
     return std::nullopt;
   }
-  std::vector<uint32_t> uids;
+  std::vector<EndpointPattern> patterns;
   for (const Value& item : *items) {
-    const std::optional<uint32_t> uid = read_user(item, reading);
-    if (uid && std::find(uids.begin(), uids.end(), *uid) == uids.end()) uids.push_back(*uid);
+    const auto* text = item.get<std::string>();
+    if (text == nullptr) {
+      reading.wrong(item, kExpected);
+      continue;
+    }
+    auto parsed = parse_endpoint_pattern(*text);
+    if (auto* pattern = std::get_if<EndpointPattern>(&parsed)) {
+      patterns.push_back(std::move(*pattern));
+    } else {
+      reading.refuse(item, ": " + std::get<std::string>(parsed));
+    }
   }
-  return reading.failed() ? std::nullopt : std::optional(std::move(uids));
+  return reading.failed() ? std::nullopt : std::optional(std::move(patterns));
+}
+
+std::string EndpointPatternList::write(const std::vector<EndpointPattern>& patterns) const {
+  std::string out = "[";
+  for (const EndpointPattern& pattern : patterns) {
+    out += (out.size() > 1 ? ", " : "") + toml_string(pattern.text());
+  }
+  return out + "]";
+}
+
+std::optional<FileOwner> Owner::read(const Value& value, Reading& reading) const {
+  const auto* text = value.get<std::string>();
+  if (text == nullptr || text->empty() || *text == ":") {
+    reading.wrong(value, "a string such as \"www-data\", \"www-data:www-data\" or \":www-data\"");
+    return std::nullopt;
+  }
+  const size_t colon = std::min(text->find(':'), text->size());
+  FileOwner owner;
+  const auto find = [&](Accounts::Kind kind, std::string_view name, std::optional<uint32_t>& id) {
+    if (name.empty()) return;
+    const FoundId found = reading.accounts().find(kind, name);
+    if (const auto* known = std::get_if<uint32_t>(&found)) {
+      id = *known;
+    } else {
+      reading.refuse(value, ": " + std::get<std::string>(found));
+    }
+  };
+  find(Accounts::Kind::user, std::string_view(*text).substr(0, colon), owner.uid);
+  if (colon < text->size()) {
+    find(Accounts::Kind::group, std::string_view(*text).substr(colon + 1), owner.gid);
+  }
+  return reading.failed() ? std::nullopt : std::optional(owner);
+}
+
+std::string Owner::write(const FileOwner& owner) const {
+  std::string out = owner.uid ? std::to_string(*owner.uid) : "";
+  if (owner.gid) out += ":" + std::to_string(*owner.gid);
+  return toml_string(out);
+}
+
+std::optional<std::vector<std::string>> KeyList::read(const Value& value, Reading& reading) const {
+  const auto* items = value.get<Array>();
+  if (items == nullptr) {
+    reading.wrong(value, "an array of names of pools");
+    return std::nullopt;
+  }
+  if (items->size() > kMaxKeys) {
+    reading.refuse(value, " has more than " + std::to_string(kMaxKeys) + " keys");
+    return std::nullopt;
+  }
+  std::vector<std::string> keys;
+  for (const Value& item : *items) {
+    const auto* key = item.get<std::string>();
+    if (key == nullptr) {
+      reading.wrong(item, "an array of names of pools");
+    } else if (std::find(keys.begin(), keys.end(), *key) == keys.end()) {
+      keys.push_back(*key);
+    }
+  }
+  return reading.failed() ? std::nullopt : std::optional(std::move(keys));
+}
+
+std::string KeyList::write(const std::vector<std::string>& keys) const {
+  std::string out = "[";
+  for (const std::string& key : keys) out += (out.size() > 1 ? ", " : "") + toml_string(key);
+  return out + "]";
+}
+
+std::string AccountList::expected() const {
+  const std::string word = word_for(kind);
+  return "an array of " + word + " names and numeric " + word + " ids";
+}
+
+std::optional<std::vector<uint32_t>> AccountList::read(const Value& value, Reading& reading) const {
+  const auto* items = value.get<Array>();
+  if (items == nullptr) {
+    reading.wrong(value, expected());
+    return std::nullopt;
+  }
+  if (items->size() > kMaxAccounts) {
+    reading.refuse(value,
+                   " has more than " + std::to_string(kMaxAccounts) + " " + word_for(kind) + "s");
+    return std::nullopt;
+  }
+  std::vector<uint32_t> ids;
+  for (const Value& item : *items) {
+    const std::optional<uint32_t> id = read_one(item, reading);
+    if (id && std::find(ids.begin(), ids.end(), *id) == ids.end()) ids.push_back(*id);
+  }
+  return reading.failed() ? std::nullopt : std::optional(std::move(ids));
+}
+
+std::optional<uint32_t> AccountList::read_one(const Value& value, Reading& reading) const {
+  if (const auto* id = value.get<int64_t>(); id != nullptr && *id >= 0 && *id <= kMaxAccountId) {
+    return static_cast<uint32_t>(*id);
+  }
+  const auto* name = value.get<std::string>();
+  if (name == nullptr) {
+    reading.wrong(value, expected());
+    return std::nullopt;
+  }
+  if (*name == "*") {
+    reading.refuse(value, " has no wildcard; name each " + word_for(kind));
+    return std::nullopt;
+  }
+  const FoundId found = reading.accounts().find(kind, *name);
+  if (const auto* id = std::get_if<uint32_t>(&found)) return *id;
+  reading.refuse(value, ": " + std::get<std::string>(found));
+  return std::nullopt;
 }
 
 // Ids, since they are what counts; the names follow for people.
-std::string UserList::write(const std::vector<uint32_t>& uids) const {
-  std::string ids;
+std::string AccountList::write(const std::vector<uint32_t>& ids) const {
+  std::string numbers;
   std::string names;
-  for (const uint32_t uid : uids) {
-    const std::string name = user_name(uid);
-    ids += (ids.empty() ? "" : ", ") + std::to_string(uid);
-    names += (names.empty() ? "" : ", ") + (name.empty() ? std::to_string(uid) : name);
+  for (const uint32_t id : ids) {
+    const std::string name = name_of(kind, id);
+    numbers += (numbers.empty() ? "" : ", ") + std::to_string(id);
+    names += (names.empty() ? "" : ", ") + (name.empty() ? std::to_string(id) : name);
   }
-  return "[" + ids + "]" + (names.empty() ? "" : "  # " + names);
+  return "[" + numbers + "]" + (names.empty() ? "" : "  # " + names);
 }
 
 }  // namespace berth::config

@@ -14,6 +14,9 @@
 #include <vector>
 
 #include "base/endpoint.h"
+#include "base/endpoint_pattern.h"
+#include "base/file_owner.h"
+#include "config/accounts.h"
 #include "config/setting.h"
 #include "config/text.h"
 
@@ -115,6 +118,20 @@ struct FileMode {
   std::string bounds() const { return {}; }
 };
 
+// To whom a file is given, as chown(1) is told: "USER", "USER:GROUP" or ":GROUP".
+struct Owner {
+  std::optional<FileOwner> read(const Value& value, Reading& reading) const;
+  std::string write(const FileOwner& owner) const;
+  std::string bounds() const { return {}; }
+};
+
+// An array of names of pools, each once.
+struct KeyList {
+  std::optional<std::vector<std::string>> read(const Value& value, Reading& reading) const;
+  std::string write(const std::vector<std::string>& keys) const;
+  std::string bounds() const { return {}; }
+};
+
 // An array of endpoints, each once; slot: alone.
 struct EndpointList {
   std::optional<std::vector<Endpoint>> read(const Value& value, Reading& reading) const;
@@ -122,11 +139,24 @@ struct EndpointList {
   std::string bounds() const { return {}; }
 };
 
-// An array of user names and numeric ids, which is kept as ids, each once.
-struct UserList {
-  std::optional<std::vector<uint32_t>> read(const Value& value, Reading& reading) const;
-  std::string write(const std::vector<uint32_t>& uids) const;
+// An array of patterns of endpoints (base/endpoint_pattern.h).
+struct EndpointPatternList {
+  std::optional<std::vector<EndpointPattern>> read(const Value& value, Reading& reading) const;
+  std::string write(const std::vector<EndpointPattern>& patterns) const;
   std::string bounds() const { return {}; }
+};
+
+// An array of names of users or groups and of numeric ids, which is kept as ids, each once.
+struct AccountList {
+  Accounts::Kind kind;
+
+  std::optional<std::vector<uint32_t>> read(const Value& value, Reading& reading) const;
+  std::string write(const std::vector<uint32_t>& ids) const;
+  std::string bounds() const { return {}; }
+
+ private:
+  std::string expected() const;
+  std::optional<uint32_t> read_one(const Value& value, Reading& reading) const;
 };
 
 template <class T, class Member, class Rule>

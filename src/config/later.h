@@ -12,7 +12,6 @@ namespace berth::config {
 inline constexpr const char* kNotYet = " is not available in this version of berth";
 
 inline constexpr std::array kLaterSettings = std::to_array<std::string_view>({
-    "allow_groups",
     "alpn",
     "compression",
     "dial_command",
@@ -39,15 +38,9 @@ inline constexpr std::array kLaterSettings = std::to_array<std::string_view>({
     "via",
 });
 
-inline constexpr std::array kLaterTables = std::to_array<std::string_view>({"dynamic", "socket"});
-
 constexpr bool is_later_setting(std::string_view name) {
   return std::find(kLaterSettings.begin(), kLaterSettings.end(), name) != kLaterSettings.end() ||
          name.starts_with("tls_");
-}
-
-constexpr bool is_later_table(std::string_view name) {
-  return std::find(kLaterTables.begin(), kLaterTables.end(), name) != kLaterTables.end();
 }
 
 }  // namespace berth::config

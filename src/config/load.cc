@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <set>
 
 #include "base/limits.h"
 #include "base/nearest.h"
@@ -19,44 +20,47 @@ namespace {
 
 enum class Role { main_file, pools_file };
 
-struct PoolPlace {
+struct FilePlace {
   std::string file;
-  int line;
+  Place place;
 };
 
 bool is_key_char(char c) {
   return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
 }
 
-bool is_pool_name(std::string_view name) {
+bool is_name(std::string_view name) {
   return !name.empty() && name.size() <= kMaxKeyBytes &&
          std::all_of(name.begin(), name.end(), is_key_char);
 }
 
 // Why `entry` may not stand outside of all tables but [daemon] and [pool.NAME].
 std::string explain_top_level(const Entry& entry) {
-  constexpr std::string_view kTables[] = {"daemon", "pool"};
-  if (is_later_table(entry.name)) return "table [" + entry.name + "]" + kNotYet;
+  constexpr std::string_view kTables[] = {"daemon", "dynamic", "pool", "socket"};
   if (entry.value.get<Table>() == nullptr && entry.value.get<Array>() == nullptr) {
     return "setting " + shown(entry.name) +
-           " stands outside of a table; write it below [daemon] or [pool.NAME]";
+           " stands outside of a table; write it below [daemon], [pool.NAME] or [socket.NAME]";
   }
   const std::string meant = nearest(entry.name, std::span(kTables));
   const std::string unknown = "unknown table " + shown(entry.name);
-  if (meant == "daemon") return unknown + "; did you mean [daemon]?";
-  if (meant == "pool") return unknown + "; did you mean [pool.NAME]?";
-  return unknown + "; there may be [daemon] and [pool.NAME]";
+  if (meant == "daemon" || meant == "dynamic") return unknown + "; did you mean [" + meant + "]?";
+  if (!meant.empty()) return unknown + "; did you mean [" + meant + ".NAME]?";
+  return unknown + "; there may be [daemon], [dynamic], [pool.NAME] and [socket.NAME]";
 }
 
 class Loader {
  public:
   explicit Loader(const LoadOptions& options) : options_(options) {
     loaded_.settings = default_settings(options);
+    default_policy_ = loaded_.settings.dynamic.policy;
   }
 
   Loaded run() {
     read_main_file();
     read_pools_dir();
+    admit_tenants();
+    tell_paths_apart();
+    warn_of_closed_pools();
     if (daemon_) {
       Report report(options_.main_file, loaded_.problems, loaded_.warnings);
       check_totals(loaded_.settings, *daemon_, report);
@@ -104,13 +108,17 @@ class Loader {
 
   void read_top_level(const Entry& entry, Role role, Report& report) {
     if (entry.name == "pool") {
-      read_pools(entry, report);
-    } else if (entry.name == "daemon" && role == Role::pools_file) {
-      report.problem(entry.place,
-                     "[daemon] stands in the main file only; this file may hold "
-                     "[pool.NAME] tables");
+      for_each_table(entry, report, [&](const Entry& each) { read_pool(each, report); });
+    } else if (entry.name == "socket") {
+      for_each_table(entry, report, [&](const Entry& each) { read_socket(each, report); });
+    } else if ((entry.name == "daemon" || entry.name == "dynamic") && role == Role::pools_file) {
+      report.problem(entry.place, "[" + entry.name +
+                                      "] stands in the main file only; this file may hold "
+                                      "[pool.NAME] and [socket.NAME] tables");
     } else if (entry.name == "daemon") {
       read_daemon(entry, report);
+    } else if (entry.name == "dynamic") {
+      read_dynamic(entry, report);
     } else {
       report.problem(entry.place, explain_top_level(entry));
     }
@@ -123,47 +131,136 @@ class Loader {
                      "daemon must be a table, [daemon]; found " + describe(entry.value));
       return;
     }
-    daemon_ = read_table({"[daemon]", entry.place, *table}, daemon_settings(), report, users_,
+    daemon_ = read_table({"[daemon]", entry.place, *table}, daemon_settings(), report, accounts_,
                          loaded_.settings.daemon);
   }
 
-  void read_pools(const Entry& entry, Report& report) {
+  // What it has of its own, and what every pool has that a URL makes.
+  void read_dynamic(const Entry& entry, Report& report) {
     const Table* table = entry.value.get<Table>();
     if (table == nullptr) {
       report.problem(entry.place,
-                     "pool must hold tables, [pool.NAME]; found " + describe(entry.value));
+                     "dynamic must be a table, [dynamic]; found " + describe(entry.value));
       return;
     }
-    for (const Entry& pool : *table) read_pool(pool, report);
+    DynamicSettings& dynamic = loaded_.settings.dynamic;
+    Table own;
+    Table of_pools;
+    for (const Entry& setting : *table) {
+      (setting.name == "allow" ? own : of_pools).push_back(setting);
+    }
+    read_table({"[dynamic]", entry.place, own}, dynamic_settings(), report, accounts_, dynamic);
+    const Said said = read_table({"[dynamic]", entry.place, of_pools}, pool_settings(), report,
+                                 accounts_, dynamic.policy);
+    check_dynamic(dynamic, said, report);
+  }
+
+  // Of [pool.NAME] and [socket.NAME].
+  template <class Read>
+  void for_each_table(const Entry& kind, Report& report, Read read) {
+    const Table* tables = kind.value.get<Table>();
+    if (tables == nullptr) {
+      report.problem(kind.place, kind.name + " must hold tables, [" + kind.name + ".NAME]; found " +
+                                     describe(kind.value));
+      return;
+    }
+    for (const Entry& entry : *tables) {
+      if (entry.value.get<Table>() == nullptr) {
+        report.problem(entry.place, "each " + kind.name + " is a table, [" + kind.name +
+                                        ".NAME]; found " + shown(entry.name) + " in [" + kind.name +
+                                        "]");
+        continue;
+      }
+      check_name(kind.name, entry, report);
+      read(entry);
+    }
   }
 
   void read_pool(const Entry& entry, Report& report) {
-    const Table* table = entry.value.get<Table>();
-    if (table == nullptr) {
-      report.problem(entry.place, "each pool is a table, [pool.NAME]; found " + shown(entry.name) +
-                                      " in [pool]");
-      return;
-    }
-    check_name(entry, report);
-    pool::PoolPolicy pool = loaded_.settings.dynamic_default;
+    pool::PoolPolicy pool = default_policy_;
     pool.key = entry.name;
-    const Said said = read_table({"[pool." + entry.name + "]", entry.place, *table},
-                                 pool_settings(), report, users_, pool);
+    const TableView table{"[pool." + entry.name + "]", entry.place, *entry.value.get<Table>()};
+    const Said said = read_table(table, pool_settings(), report, accounts_, pool);
     check_pool(pool, said, report);
+    if (!said.valid("allow_users") || !said.valid("allow_groups")) unsure_.insert(entry.name);
     loaded_.settings.pools.push_back(std::move(pool));
   }
 
-  void check_name(const Entry& entry, Report& report) {
-    if (!is_pool_name(entry.name)) {
-      report.problem(entry.place, "pool name " + shown(entry.name) +
+  void read_socket(const Entry& entry, Report& report) {
+    SocketSettings socket;
+    socket.name = entry.name;
+    const TableView table{"[socket." + entry.name + "]", entry.place, *entry.value.get<Table>()};
+    const Said said = read_table(table, socket_settings(), report, accounts_, socket);
+    check_socket(socket, said, report);
+    keys_[socket.name] = {report.file(), said.place("keys")};
+    paths_[socket.name] = {report.file(), said.place("path")};
+    loaded_.settings.sockets.push_back(std::move(socket));
+  }
+
+  void check_name(const std::string& kind, const Entry& entry, Report& report) {
+    if (!is_name(entry.name)) {
+      report.problem(entry.place, kind + " name " + shown(entry.name) +
                                       " must be 1 to 64 of the characters a-z, 0-9, '.', '_', '-'");
     }
     const auto [first, is_new] =
-        places_.emplace(entry.name, PoolPlace{report.file(), entry.place.line});
+        places_.emplace(kind + "." + entry.name, FilePlace{report.file(), entry.place});
     if (is_new) return;
-    report.problem(entry.place, "pool " + shown(entry.name) + " is defined a second time; it is " +
-                                    first->second.file + ":" + std::to_string(first->second.line) +
-                                    " already");
+    report.problem(entry.place, kind + " " + shown(entry.name) +
+                                    " is defined a second time; it is " + first->second.file + ":" +
+                                    std::to_string(first->second.place.line) + " already");
+  }
+
+  // The pools that the sockets' keys name learn of their tenants, wherever either stands.
+  void admit_tenants() {
+    std::vector<pool::PoolPolicy>& pools = loaded_.settings.pools;
+    std::vector<std::string_view> names;
+    for (const pool::PoolPolicy& pool : pools) names.push_back(pool.key);
+    for (const SocketSettings& socket : loaded_.settings.sockets) {
+      for (const std::string& key : socket.keys) {
+        const auto at = std::find(names.begin(), names.end(), key);
+        if (at == names.end()) {
+          refuse_key(socket.name, key, nearest(key, names));
+        } else {
+          pools[static_cast<size_t>(at - names.begin())].tenants.push_back(socket.name);
+        }
+      }
+    }
+  }
+
+  // Problem at a path that is another's.
+  void tell_paths_apart() {
+    std::map<std::string, std::string> owners = {
+        {loaded_.settings.daemon.lease_socket, "lease_socket"},
+        {loaded_.settings.daemon.control_socket, "control_socket"}};
+    for (const SocketSettings& socket : loaded_.settings.sockets) {
+      if (socket.path.empty()) continue;
+      const auto [first, is_new] = owners.emplace(socket.path, "[socket." + socket.name + "]");
+      if (is_new) continue;
+      const FilePlace& at = paths_[socket.name];
+      Report report(at.file, loaded_.problems, loaded_.warnings);
+      report.problem(at.place, "path = " + toml_string(socket.path) + " is that of " +
+                                   first->second + " already");
+    }
+  }
+
+  void refuse_key(const std::string& socket, const std::string& key, const std::string& meant) {
+    const FilePlace& at = keys_[socket];
+    Report report(at.file, loaded_.problems, loaded_.warnings);
+    report.problem(at.place, "keys: no pool is called " + shown(key) +
+                                 (meant.empty() ? "" : "; did you mean " + shown(meant) + "?"));
+  }
+
+  void warn_of_closed_pools() {
+    for (const pool::PoolPolicy& pool : loaded_.settings.pools) {
+      const bool nobody =
+          pool.allow_uids.empty() && pool.allow_gids.empty() && pool.tenants.empty();
+      if (!nobody || unsure_.count(pool.key) != 0) continue;
+      const FilePlace& at = places_["pool." + pool.key];
+      Report report(at.file, loaded_.problems, loaded_.warnings);
+      report.warning(at.place, "nobody may lease from [pool." + pool.key +
+                                   "]: it allows no users and no groups, and no socket has its "
+                                   "key");
+    }
   }
 
   // By file, in the order of reading, and by line.
@@ -178,9 +275,13 @@ class Loader {
 
   const LoadOptions& options_;
   Loaded loaded_;
-  Users users_;
+  pool::PoolPolicy default_policy_;
+  Accounts accounts_;
   std::optional<Said> daemon_;               // what [daemon] said, if it was there
-  std::map<std::string, PoolPlace> places_;  // of each pool
+  std::map<std::string, FilePlace> places_;  // of each table, such as "pool.redis"
+  std::map<std::string, FilePlace> keys_;    // of each socket
+  std::map<std::string, FilePlace> paths_;   // likewise
+  std::set<std::string> unsure_;             // pools of which it is not known whom they allow
 };
 
 }  // namespace
@@ -198,8 +299,8 @@ Settings default_settings(const LoadOptions& options) {
   if (options.user) {
     settings.daemon.lease_socket_mode = 0600;
     settings.daemon.control_socket_mode = 0600;
-    settings.dynamic_keys = true;
-    settings.dynamic_default.allow_uids = {options.own_uid};
+    settings.dynamic.allow = {EndpointPattern::every()};
+    settings.dynamic.policy.allow_uids = {options.own_uid};
   }
   return settings;
 }

@@ -8,21 +8,28 @@
 namespace berth::config {
 namespace {
 
-template <class T>
-std::string table_text(const std::string& title, const std::vector<Setting<T>>& settings,
-                       const T& values, bool slots = false) {
-  std::string out = title + "\n";
+template <class T, class Wanted>
+std::string settings_text(const std::vector<Setting<T>>& settings, const T& values, Wanted wanted) {
+  std::string out;
   for (const Setting<T>& setting : settings) {
-    if (slots && setting.scope != Scope::slots_too) continue;
+    if (!wanted(setting)) continue;
     out.append(setting.name).append(" = ").append(setting.kind.write(values)).append("\n");
   }
   return out;
 }
 
+template <class T>
+std::string table_text(const std::string& title, const std::vector<Setting<T>>& settings,
+                       const T& values, bool slots = false) {
+  return title + "\n" + settings_text(settings, values, [slots](const Setting<T>& setting) {
+           return !slots || setting.scope == Scope::slots_too;
+         });
+}
+
 // TOML takes an unquoted dot for the start of a table inside the table.
-std::string title_of(const pool::PoolPolicy& pool) {
-  const bool dotted = pool.key.find('.') != pool.key.npos;
-  return "[pool." + (dotted ? toml_string(pool.key) : pool.key) + "]";
+std::string title_of(const std::string& kind, const std::string& name) {
+  const bool dotted = name.find('.') != name.npos;
+  return "[" + kind + "." + (dotted ? toml_string(name) : name) + "]";
 }
 
 }  // namespace
@@ -30,11 +37,16 @@ std::string title_of(const pool::PoolPolicy& pool) {
 std::string print(const Settings& settings) {
   std::string out = table_text("[daemon]", daemon_settings(), settings.daemon);
   for (const pool::PoolPolicy& pool : settings.pools) {
-    out += "\n" + table_text(title_of(pool), pool_settings(), pool, pool.lends_slots());
+    out += "\n" + table_text(title_of("pool", pool.key), pool_settings(), pool, pool.lends_slots());
   }
-  if (settings.dynamic_keys) {
-    out +=
-        "\n# URLs may serve as keys too, and slot. Such a pool has the default of every setting.\n";
+  for (const SocketSettings& socket : settings.sockets) {
+    out += "\n" + table_text(title_of("socket", socket.name), socket_settings(), socket);
+  }
+  if (!settings.dynamic.allow.empty()) {
+    out += "\n" + table_text("[dynamic]", dynamic_settings(), settings.dynamic) +
+           settings_text(pool_settings(), settings.dynamic.policy, [](const auto& setting) {
+             return setting.name != "endpoints" && setting.name != "min_idle";
+           });
   }
   return out;
 }

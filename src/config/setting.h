@@ -6,24 +6,24 @@
 #include <string>
 #include <string_view>
 
+#include "config/accounts.h"
 #include "config/document.h"
 #include "config/problem.h"
-#include "config/users.h"
 
 namespace berth::config {
 
 // One setting while it is read: what it is called, and where its problems go. Borrows all three.
 class Reading {
  public:
-  Reading(std::string_view name, Report& report, Users& users)
-      : name_(name), report_(report), users_(users) {}
+  Reading(std::string_view name, Report& report, Accounts& accounts)
+      : name_(name), report_(report), accounts_(accounts) {}
 
   std::string_view name() const { return name_; }
-  Users& users() { return users_; }
+  Accounts& accounts() { return accounts_; }
   bool failed() const { return failed_; }
 
   // A part of the setting under a name of its own, which outlives it; take() counts its failure.
-  Reading part(std::string_view name) { return {name, report_, users_}; }
+  Reading part(std::string_view name) { return {name, report_, accounts_}; }
   void take(const Reading& part) { failed_ = failed_ || part.failed_; }
 
   // "NAME must be EXPECTED; found VALUE"
@@ -34,7 +34,7 @@ class Reading {
  private:
   std::string_view name_;
   Report& report_;
-  Users& users_;
+  Accounts& accounts_;
   bool failed_ = false;
 };
 

@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "base/endpoint_pattern.h"
+#include "base/file_owner.h"
 #include "base/time.h"
 #include "pool/policy.h"
 
@@ -37,14 +39,32 @@ struct DaemonSettings {
   friend bool operator==(const DaemonSettings&, const DaemonSettings&) = default;
 };
 
+// A lease socket of a tenant. Which socket a program can reach is an identity: who reaches this one
+// may lease its keys, whatever his uid is.
+struct SocketSettings {
+  std::string name;  // of the tenant
+  std::string path;
+  mode_t mode = 0600;
+  FileOwner owner;                // what is not set is the daemon's
+  std::vector<std::string> keys;  // of pools, which list the tenant in turn
+
+  friend bool operator==(const SocketSettings&, const SocketSettings&) = default;
+};
+
+// Keys that are no pool's name: an endpoint that is allowed, as a URL, makes a pool of its own.
+struct DynamicSettings {
+  std::vector<EndpointPattern> allow;  // with --user: every one
+  pool::PoolPolicy policy;             // of such a pool, but for its key and endpoints
+
+  friend bool operator==(const DynamicSettings&, const DynamicSettings&) = default;
+};
+
 struct Settings {
   DaemonSettings daemon;
   std::vector<pool::PoolPolicy> pools;  // in the order of the files; each key once
+  std::vector<SocketSettings> sockets;  // likewise; each name once
 
-  // A URL may serve as a key, and makes a pool like dynamic_default (whose key and endpoints are
-  // empty). Only with --user.
-  bool dynamic_keys = false;
-  pool::PoolPolicy dynamic_default;
+  DynamicSettings dynamic;
 
   friend bool operator==(const Settings&, const Settings&) = default;
 };

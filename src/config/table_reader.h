@@ -7,11 +7,11 @@
 #include <string_view>
 #include <vector>
 
+#include "config/accounts.h"
 #include "config/catalogue.h"
 #include "config/document.h"
 #include "config/problem.h"
 #include "config/setting.h"
-#include "config/users.h"
 
 namespace berth::config {
 
@@ -52,7 +52,7 @@ std::string explain_unknown(const Entry& entry, const TableView& table,
 // Reads all of `table` into `target`; every problem goes to `report`.
 template <class T>
 Said read_table(const TableView& table, const std::vector<Setting<T>>& settings, Report& report,
-                Users& users, T& target) {
+                Accounts& accounts, T& target) {
   Said said(table.place);
   for (const Entry& entry : table.entries) {
     const Setting<T>* known = nullptr;
@@ -63,7 +63,7 @@ Said read_table(const TableView& table, const std::vector<Setting<T>>& settings,
       report.problem(entry.place, explain_unknown(entry, table, names_of(settings)));
       continue;
     }
-    Reading reading(known->name, report, users);
+    Reading reading(known->name, report, accounts);
     known->kind.read(entry.value, reading, target);
     said.add(known->name, {entry.place, !reading.failed()});
   }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "base/limits.h"
@@ -106,9 +107,15 @@ AdminService::Reactor* AdminService::carry_out_late(Context* context, const Requ
 AdminService::Reactor* AdminService::Explain(Context* context, const v1::ExplainRequest* request,
                                              v1::ExplainReply* reply) {
   const std::optional<Peer> caller = peers_.find(context->peer());
-  const uint32_t uid = request->has_uid() || !caller ? request->uid() : caller->uid;
+  pool::SessionInfo who;
+  who.uid = request->has_uid() || !caller ? request->uid() : caller->uid;
+  if (administrator(*context).ok()) {
+    who.groups = net::groups_of(who.uid);
+    if (!who.groups.empty()) who.gid = who.groups.front();
+    std::sort(who.groups.begin(), who.groups.end());
+  }
   return answer(calls_, context, reply,
-                [=, this](const Done& done) { done(view_.show(*request, uid, *reply)); });
+                [=, this](const Done& done) { done(view_.show(*request, who, *reply)); });
 }
 
 // --- streams ---

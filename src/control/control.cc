@@ -50,7 +50,7 @@ void Control::close() {
 
 absl::Status Control::open(net::Listeners& listeners) {
   absl::StatusOr<net::Listener> listener =
-      listeners.open({"control", SOCK_STREAM, path_, mode_, kBacklog});
+      listeners.open({"control", SOCK_STREAM, {path_, mode_}, kBacklog});
   if (!listener.ok()) return listener.status();
   if (!broker_.driver().reserve_slots(1)) {
     return absl::ResourceExhaustedError("no file descriptor is left for " + listener->path());

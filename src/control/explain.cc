@@ -39,19 +39,18 @@ std::string limit_text(int limit) {
 
 }  // namespace
 
-absl::Status View::show(const v1::ExplainRequest& request, uint32_t uid,
+absl::Status View::show(const v1::ExplainRequest& request, const pool::SessionInfo& who,
                         v1::ExplainReply& reply) const {
   const broker::Keys::Found found = broker_.keys().look_up(request.key());
   if (std::holds_alternative<std::monostate>(found)) return unknown_key(request.key());
   if (const auto* wrong = std::get_if<pool::Refusal>(&found)) {
     return absl::InvalidArgumentError(wrong->text);
   }
-  const pool::SessionInfo who = {uid, 0, 0, false};
-  reply.set_uid(uid);
+  reply.set_uid(who.uid);
   if (const auto* policy = std::get_if<pool::PoolPolicy>(&found)) {
     reply.set_key(policy->key);
     if (const auto refusal = pool::Depot::refusal_of_access(who, *policy)) {
-      show(*refusal, uid, reply);
+      show(*refusal, who.uid, reply);
     } else {
       const bool slots = policy->lends_slots();
       reply.set_step(slots ? v1::ExplainReply::GRANT : v1::ExplainReply::DIAL);

@@ -43,8 +43,9 @@ class View {
   absl::Status show(const v1::ListRequest& request, v1::ListLeasesReply& reply) const;
   absl::Status show(const v1::ListRequest& request, v1::ListSessionsReply& reply) const;
   absl::Status show(const v1::ListRequest& request, v1::ListWaitersReply& reply) const;
-  // Of a lease by a program of user `uid`. (explain.cc)
-  absl::Status show(const v1::ExplainRequest& request, uint32_t uid, v1::ExplainReply& reply) const;
+  // Of a lease by such a program. (explain.cc)
+  absl::Status show(const v1::ExplainRequest& request, const pool::SessionInfo& who,
+                    v1::ExplainReply& reply) const;
 
  private:
   const pool::Depot& depot() const { return broker_.driver().depot(); }

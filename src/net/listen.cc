@@ -82,28 +82,47 @@ absl::Status bind_path(int type, int fd, const std::string& path) {
   return error == 0 ? absl::OkStatus() : bind_error(error, path);
 }
 
-absl::StatusOr<UniqueFd> listen_unix(int type, const std::string& path, mode_t mode, int backlog) {
+constexpr uint32_t kUnchanged = UINT32_MAX;  // chown(2)
+
+absl::Status give_to(const std::string& path, const FileOwner& owner) {
+  const uid_t uid = owner.uid.value_or(kUnchanged);
+  const gid_t gid = owner.gid.value_or(kUnchanged);
+  if ((uid == kUnchanged && gid == kUnchanged) || chown(path.c_str(), uid, gid) == 0) {
+    return absl::OkStatus();
+  }
+  return errno_status(errno, attempt(path) + ": give the socket to its owner");
+}
+
+absl::Status open_up(int fd, const SocketFile& file, int backlog) {
+  // Nobody can connect before listen(), whatever mode the umask gave the file.
+  if (absl::Status given = give_to(file.path, file.owner); !given.ok()) return given;
+  if (chmod(file.path.c_str(), file.mode) == 0 && listen(fd, backlog) == 0) {
+    return absl::OkStatus();
+  }
+  return errno_status(errno, attempt(file.path));
+}
+
+absl::StatusOr<UniqueFd> listen_unix(int type, const SocketFile& file, int backlog) {
+  const std::string& path = file.path;
   if (absl::Status status = check_length(path); !status.ok()) return status;
   UniqueFd fd = open_socket(type);
   if (!fd.valid()) return errno_status(errno, attempt(path));
   if (absl::Status status = bind_path(type, fd.get(), path); !status.ok()) return status;
-  // Nobody can connect before listen(), whatever mode the umask gave the file.
-  if (chmod(path.c_str(), mode) != 0 || listen(fd.get(), backlog) != 0) {
-    absl::Status status = errno_status(errno, attempt(path));
+  if (absl::Status opened = open_up(fd.get(), file, backlog); !opened.ok()) {
     unlink_socket(path);
-    return status;
+    return opened;
   }
   return fd;
 }
 
 }  // namespace
 
-absl::StatusOr<UniqueFd> listen_seqpacket(const std::string& path, mode_t mode, int backlog) {
-  return listen_unix(SOCK_SEQPACKET, path, mode, backlog);
+absl::StatusOr<UniqueFd> listen_seqpacket(const SocketFile& file, int backlog) {
+  return listen_unix(SOCK_SEQPACKET, file, backlog);
 }
 
-absl::StatusOr<UniqueFd> listen_stream(const std::string& path, mode_t mode, int backlog) {
-  return listen_unix(SOCK_STREAM, path, mode, backlog);
+absl::StatusOr<UniqueFd> listen_stream(const SocketFile& file, int backlog) {
+  return listen_unix(SOCK_STREAM, file, backlog);
 }
 
 void unlink_socket(const std::string& path) {

@@ -10,15 +10,22 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "base/file_owner.h"
 #include "base/unique_fd.h"
 
 namespace berth::net {
 
+struct SocketFile {
+  std::string path;
+  mode_t mode = 0600;
+  FileOwner owner = {};
+};
+
 // Nonblocking, close-on-exec. A socket file that nobody serves any more is replaced; any other
 // file, and one that a live process serves, is left alone and an error. Nobody can connect before
-// the file has exactly `mode`, whatever the umask.
-absl::StatusOr<UniqueFd> listen_seqpacket(const std::string& path, mode_t mode, int backlog);
-absl::StatusOr<UniqueFd> listen_stream(const std::string& path, mode_t mode, int backlog);
+// the file has exactly this mode, whatever the umask, and this owner.
+absl::StatusOr<UniqueFd> listen_seqpacket(const SocketFile& file, int backlog);
+absl::StatusOr<UniqueFd> listen_stream(const SocketFile& file, int backlog);
 
 // Removes the file if it is a socket. Not an error if it is gone.
 void unlink_socket(const std::string& path);

@@ -71,21 +71,21 @@ std::string path_of(int fd) {
 
 absl::StatusOr<Listener> make(const ListenSpec& spec) {
   absl::StatusOr<UniqueFd> fd = spec.type == SOCK_STREAM
-                                    ? listen_stream(spec.path, spec.mode, spec.backlog)
-                                    : listen_seqpacket(spec.path, spec.mode, spec.backlog);
+                                    ? listen_stream(spec.file, spec.backlog)
+                                    : listen_seqpacket(spec.file, spec.backlog);
   if (!fd.ok()) return fd.status();
-  log().info("{}: listens on {}", spec.name, spec.path);
-  return Listener::made(*std::move(fd), spec.path);
+  log().info("{}: listens on {}", spec.name, spec.file.path);
+  return Listener::made(*std::move(fd), spec.file.path);
 }
 
 absl::StatusOr<Listener> adopt(PassedSocket passed, const ListenSpec& spec) {
   if (absl::Status good = check(passed, spec.type); !good.ok()) return good;
   Listener listener = Listener::passed(std::move(passed.fd));
-  if (listener.path() == spec.path) {
-    log().info("{}: listens on {}, as passed", spec.name, spec.path);
+  if (listener.path() == spec.file.path) {
+    log().info("{}: listens on {}, as passed", spec.name, spec.file.path);
   } else {
     log().warn("{}: listens on {}, as passed, and not on {}, as configured", spec.name,
-               listener.path(), spec.path);
+               listener.path(), spec.file.path);
   }
   return listener;
 }

@@ -43,8 +43,7 @@ struct ListenSpec {
   std::string name;  // under which it may be passed
   int type;          // SOCK_SEQPACKET or SOCK_STREAM
   // For one that is made.
-  std::string path;
-  mode_t mode;
+  SocketFile file;
   int backlog;
 };
 

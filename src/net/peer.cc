@@ -45,7 +45,9 @@ absl::StatusOr<std::vector<uint32_t>> supplementary_groups(int fd) {
     const int error = failed != 0 ? errno : 0;
     if (error != 0 && error != ERANGE) return cannot_identify(error, "SO_PEERGROUPS");
     groups.resize(length / sizeof(gid_t));
-    if (error == 0) return groups;
+    if (error != 0) continue;
+    std::sort(groups.begin(), groups.end());
+    return groups;
   }
 }
 

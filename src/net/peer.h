@@ -17,7 +17,7 @@ namespace berth::net {
 struct PeerIdentity {
   uint32_t uid = 0;
   uint32_t gid = 0;
-  std::vector<uint32_t> groups;  // supplementary; may or may not repeat gid
+  std::vector<uint32_t> groups;  // supplementary, sorted; may or may not repeat gid
   int32_t pid = 0;               // 0: of a foreign pid namespace
   UniqueFd pidfd;                // of the opener; may be invalid: the socket alone counts then
   uint64_t netns_cookie = 0;     // of the client's network namespace; 0 before Linux 5.14

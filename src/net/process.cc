@@ -1,6 +1,7 @@
 #include "net/process.h"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <pwd.h>
 #include <unistd.h>
 
@@ -20,6 +21,17 @@ std::string printable(const char* bytes, size_t size) {
   return out;
 }
 
+// False: nobody has the uid. What `entry` points to is in `buffer`.
+bool find_user(uint32_t uid, passwd& entry, std::vector<char>& buffer) {
+  buffer.resize(1024);
+  passwd* found = nullptr;
+  while (getpwuid_r(uid, &entry, buffer.data(), buffer.size(), &found) == ERANGE &&
+         buffer.size() < kMaxPasswdBytes) {
+    buffer.resize(buffer.size() * 2);
+  }
+  return found != nullptr;
+}
+
 }  // namespace
 
 std::string command_of(int32_t pid) {
@@ -32,14 +44,22 @@ std::string command_of(int32_t pid) {
 }
 
 std::string user_name(uint32_t uid) {
-  std::vector<char> buffer(1024);
+  std::vector<char> buffer;
   passwd entry;
-  passwd* found = nullptr;
-  while (getpwuid_r(uid, &entry, buffer.data(), buffer.size(), &found) == ERANGE &&
-         buffer.size() < kMaxPasswdBytes) {
-    buffer.resize(buffer.size() * 2);
+  return find_user(uid, entry, buffer) ? entry.pw_name : std::to_string(uid);
+}
+
+std::vector<uint32_t> groups_of(uint32_t uid) {
+  std::vector<char> buffer;
+  passwd entry;
+  if (!find_user(uid, entry, buffer)) return {};
+  std::vector<gid_t> groups(32);
+  for (;;) {
+    int count = static_cast<int>(groups.size());
+    const int found = getgrouplist(entry.pw_name, entry.pw_gid, groups.data(), &count);
+    groups.resize(static_cast<size_t>(count));
+    if (found >= 0) return groups;
   }
-  return found != nullptr ? found->pw_name : std::to_string(uid);
 }
 
 }  // namespace berth::net

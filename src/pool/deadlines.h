@@ -12,7 +12,7 @@
 namespace berth::pool {
 
 struct Deadline {
-  enum class Kind : uint8_t { connection, waiter, lease, pool, drain };
+  enum class Kind : uint8_t { connection, waiter, lease, pool, drain, sweep };
 
   static constexpr uint32_t kUnset = UINT32_MAX;
 

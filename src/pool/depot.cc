@@ -6,10 +6,38 @@
 #include "base/limits.h"
 
 namespace berth::pool {
+namespace {
+
+// Found empty and not asked for twice in a row, a dynamic pool goes.
+constexpr Duration kSweepEvery = 1min;
+
+bool contains(const std::vector<uint32_t>& ids, uint32_t id) {
+  return std::find(ids.begin(), ids.end(), id) != ids.end();
+}
+
+// "" if it does; else why not.
+std::string forbids(const PoolPolicy& policy, const SessionInfo& info) {
+  if (!info.tenant.empty()) {
+    const auto& tenants = policy.tenants;
+    if (std::find(tenants.begin(), tenants.end(), info.tenant) != tenants.end()) return "";
+    return "keys of [socket." + info.tenant + "] do not name \"" + policy.key + "\"";
+  }
+  if (contains(policy.allow_uids, info.uid)) return "";
+  for (const uint32_t gid : policy.allow_gids) {
+    if (gid == info.gid || std::binary_search(info.groups.begin(), info.groups.end(), gid)) {
+      return "";
+    }
+  }
+  return "neither allow_users nor allow_groups of \"" + policy.key +
+         "\" names it or one of its groups";
+}
+
+}  // namespace
 
 Depot::Depot(DepotSettings settings)
     : settings_(settings), shared_(settings.fd_limit, settings.seed) {
   drain_.kind = Deadline::Kind::drain;
+  sweep_.kind = Deadline::Kind::sweep;
 }
 
 // What is left when the process ends has nobody to tell.
@@ -33,23 +61,39 @@ PoolId Depot::add_pool(TimePoint now, PoolPolicy policy, Actions& actions) {
 
 PoolId Depot::add_dynamic_pool(TimePoint now, PoolPolicy policy, Actions& actions) {
   const PoolId id = add_pool(now, std::move(policy), actions);
-  dynamic_.push_back(id);
+  dynamic_.push_back({id, std::nullopt});
+  if (sweep_.when == kNever) shared_.deadlines.set(sweep_, now + kSweepEvery);
   return id;
 }
 
 bool Depot::forget_empty(TimePoint now) {
   auto at = dynamic_.end();
   for (auto it = dynamic_.begin(); it != dynamic_.end(); ++it) {
-    const Pool& pool = *pools_[*it];
+    const Pool& pool = *pools_[it->id];
     if (!pool.empty(now)) continue;
-    if (at == dynamic_.end() || pool.last_arrival() < pools_[*at]->last_arrival()) at = it;
+    if (at == dynamic_.end() || pool.last_arrival() < pools_[at->id]->last_arrival()) at = it;
   }
   if (at == dynamic_.end()) return false;
-  by_key_.erase(pools_[*at]->policy().key);
-  pools_[*at].reset();
-  pools_.free(*at);
+  forget(at->id);
   dynamic_.erase(at);
   return true;
+}
+
+void Depot::forget(PoolId id) {
+  by_key_.erase(pools_[id]->policy().key);
+  pools_[id].reset();
+  pools_.free(id);
+}
+
+void Depot::forget_unused(TimePoint now) {
+  std::erase_if(dynamic_, [&](DynamicPool& dynamic) {
+    const Pool& pool = *pools_[dynamic.id];
+    const bool unused = pool.empty(now) && dynamic.empty_after == pool.last_arrival();
+    if (unused) forget(dynamic.id);
+    if (!unused && pool.empty(now)) dynamic.empty_after = pool.last_arrival();
+    return unused;
+  });
+  if (!dynamic_.empty()) shared_.deadlines.set(sweep_, now + kSweepEvery);
 }
 
 bool Depot::reconfigure_pool(TimePoint now, PoolId id, PoolPolicy policy, Actions& actions) {
@@ -70,7 +114,7 @@ bool Depot::reconfigure_pool(TimePoint now, PoolId id, PoolPolicy policy, Action
 
 void Depot::remove_pool(TimePoint now, PoolId id, Actions& actions) {
   by_key_.erase(pools_[id]->policy().key);
-  std::erase(dynamic_, id);
+  std::erase_if(dynamic_, [id](const DynamicPool& dynamic) { return dynamic.id == id; });
   removed_.push_back(id);
   pools_[id]->remove(now, actions);
   settle(now, actions);
@@ -139,10 +183,8 @@ void Depot::end_session(TimePoint now, SessionId id, Actions& actions) {
 
 // Rule A, and what a session may hold in all.
 std::optional<Refusal> Depot::refusal_of_access(const SessionInfo& info, const PoolPolicy& policy) {
-  const auto& uids = policy.allow_uids;
-  if (std::find(uids.begin(), uids.end(), info.uid) == uids.end()) {
-    return Refusal{
-        Code::kNotPermitted, "allow_users of \"" + policy.key + "\" does not name it", {}, {}};
+  if (std::string why = forbids(policy, info); !why.empty()) {
+    return Refusal{Code::kNotPermitted, std::move(why), {}, {}};
   }
   if (info.foreign_netns && policy.sandbox != Sandbox::pinned && !policy.lends_slots()) {
     return Refusal{Code::kNotPermitted,
@@ -444,6 +486,7 @@ void Depot::dispatch(TimePoint now, Deadline& due, Actions& actions) {
     }
     case Deadline::Kind::pool: pools_[PoolId::from_value(due.subject)]->due(now, actions); break;
     case Deadline::Kind::drain: revoke_all(now, actions); break;
+    case Deadline::Kind::sweep: forget_unused(now); break;
   }
 }
 

@@ -42,11 +42,16 @@ class Depot {
   // --- pools ---
   // `policy.key` must be new.
   PoolId add_pool(TimePoint now, PoolPolicy policy, Actions& actions);
-  // A pool that came from a dynamic key goes when it is empty; see forget_empty().
+  // A pool that came from a dynamic key goes once it has been empty for a while, or when another
+  // needs its place; see forget_empty().
   PoolId add_dynamic_pool(TimePoint now, PoolPolicy policy, Actions& actions);
   // Removes one empty dynamic pool. False if there is none.
   bool forget_empty(TimePoint now);
   size_t dynamic_pools() const { return dynamic_.size(); }
+  template <class Visit>
+  void for_each_dynamic_pool(Visit&& visit) const {
+    for (const DynamicPool& pool : dynamic_) visit(*pools_[pool.id]);
+  }
   std::optional<PoolId> find_pool(std::string_view key) const;
   // Rule 23. The key stays; who may not wait any more is refused. Returns whether the pool was
   // renewed.
@@ -171,6 +176,9 @@ class Depot {
   // After each event: slots to those who wait for them, evictions, total_max_idle.
   void settle(TimePoint now, Actions& actions);
   void forget_removed();
+  // Takes it out of everything but dynamic_.
+  void forget(PoolId id);
+  void forget_unused(TimePoint now);
   bool settle_one(TimePoint now, Actions& actions);
   void evict_oldest(TimePoint now, CloseReason reason, Actions& actions);
   bool yield_latest(TimePoint now, Actions& actions);
@@ -183,7 +191,12 @@ class Depot {
   absl::flat_hash_map<uint32_t, std::unique_ptr<User>> users_;  // by uid
   Slab<PoolId, std::unique_ptr<Pool>> pools_;
   absl::flat_hash_map<std::string, PoolId, StringHash, std::equal_to<>> by_key_;
-  std::vector<PoolId> dynamic_;
+  struct DynamicPool {
+    PoolId id;
+    std::optional<uint64_t> empty_after;  // the arrival after which it was found empty
+  };
+  std::vector<DynamicPool> dynamic_;
+  Deadline sweep_;  // of dynamic_; set while there are any
   std::vector<PoolId> removed_;  // their last leases are still out
   Deadline drain_;
   bool stopping_ = false;

@@ -93,8 +93,11 @@ struct PoolPolicy {
   // Whether the first holder reads what the server says first.
   bool leaves_greeting() const { return greeting.empty() && login.empty(); }
 
-  // Who may lease; resolved when the configuration was read. Nobody else may.
+  // Who may lease at the socket for all; resolved when the configuration was read. Nobody else may.
   std::vector<uint32_t> allow_uids;
+  std::vector<uint32_t> allow_gids;
+  // The tenants whose sockets name this key: whoever reaches such a socket may lease.
+  std::vector<std::string> tenants;
 
   friend bool operator==(const PoolPolicy&, const PoolPolicy&) = default;
 };

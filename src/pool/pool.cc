@@ -21,12 +21,12 @@ Pool::~Pool() {
 
 Owner Pool::owner_for(const SessionInfo& info) const {
   switch (policy_.share) {
-    case Share::user: return Owner(info.uid);
-    case Share::socket: return Owner(info.socket);
-    case Share::group: return Owner(info.gid);
+    case Share::user: return Owner(info.socket, info.uid);
+    case Share::socket: return Owner(info.socket, 0);
+    case Share::group: return Owner(info.socket, info.gid);
     case Share::any: break;
   }
-  return Owner(0);
+  return Owner(0, 0);
 }
 
 bool Pool::empty(TimePoint now) const {

@@ -5,6 +5,8 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "base/close_reason.h"
 #include "base/ids.h"
@@ -46,12 +48,14 @@ constexpr bool may_move(State from, State to) {
   return false;
 }
 
-// To whom a connection may be granted again: nobody has held it yet, or a uid (share = "user"), a
-// lease socket (share = "socket"), a gid (share = "group"), or everybody (share = "any").
+// To whom a connection may be granted again: nobody has held it yet, or a uid (share = "user") or a
+// gid (share = "group") at one lease socket, everybody there (share = "socket"), or everybody
+// (share = "any").
 class Owner {
  public:
   constexpr Owner() = default;
-  constexpr explicit Owner(uint32_t id) : value_(id) {}
+  // Ids of tenants mean nothing beyond their socket: in each container there is a uid 0.
+  constexpr Owner(uint32_t socket, uint32_t id) : value_(int64_t{socket} << 32 | id) {}
   constexpr bool nobody() const { return value_ < 0; }
   friend constexpr bool operator==(Owner, Owner) = default;
   template <class H>
@@ -133,9 +137,11 @@ struct Waiter {
 struct SessionInfo {
   uint32_t uid = 0;
   int32_t pid = 0;             // 0: in another pid namespace
-  uint32_t socket = 0;         // which lease socket it came by
+  uint32_t socket = 0;         // which lease socket it came by; 0: the one for all
   bool foreign_netns = false;  // its network namespace is not the daemon's
   uint32_t gid = 0;
+  std::vector<uint32_t> groups = {};  // supplementary ones, sorted
+  std::string tenant = {};            // whose lease socket it is; "": everybody's
 };
 
 // All sessions of one uid. It goes with the last of them.

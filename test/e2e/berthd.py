@@ -33,6 +33,8 @@ class Berthd:
     within    words of a command that starts it, such as setpriv
     uid       an unprivileged user whose process and folder it is; only root may ask for that
     passed    {"name": socket}: listening sockets that it gets as from systemd
+    sockets   {"name": {"setting": value}}, of tenants
+    dynamic   {"setting": value}
     """
 
     def __init__(self, folder, pools, fd_limit=None, user=True, environment=None, within=(), uid=None, passed=None,
@@ -50,6 +52,7 @@ class Berthd:
         self._command = [*within, *limit, program, *(["--user"] if user else []), "--runtime-dir", folder,
                          "--config", self.config]
         self._environment = environment
+        self._doors = 1 + len(settings.get("sockets", {}))
         self._passed = passed or {}
         if passed:
             self._command = passing(passed, self._command)
@@ -76,7 +79,10 @@ class Berthd:
 
     @staticmethod
     def _text(pools, settings):
-        return toml({"daemon": {"drain_timeout": "1s", **settings}}, pools)
+        daemon = {"drain_timeout": "1s", **settings}
+        dynamic = daemon.pop("dynamic", None)
+        sockets = {f'socket."{name}"': values for name, values in daemon.pop("sockets", {}).items()}
+        return toml({"daemon": daemon, **({"dynamic": dynamic} if dynamic else {}), **sockets}, pools)
 
     def reload(self, pools, **settings):
         """Has it take over another configuration, given as at its start."""
@@ -141,10 +147,10 @@ class Berthd:
 
     def has_no_sessions(self):
         return not any("pidfd" in target for target in self.fds().values()) and \
-            self._unix_sockets() == 1
+            self._unix_sockets() == self._doors
 
     def _unix_sockets(self):
-        """Its SEQPACKET sockets: the listening one and a socket for each session."""
+        """Its SEQPACKET sockets: the listening ones and a socket for each session."""
         inodes = self._socket_inodes()
         rows = [row.split() for row in pathlib.Path("/proc/net/unix").read_text().splitlines()[1:]]
         return sum(row[4] == "0005" and row[6] in inodes for row in rows)

@@ -125,14 +125,15 @@ class Parent:
 
 
 class Child:
-    """A forked process that runs function(parent, *arguments), as user `uid` if one is given."""
+    """A forked process that runs function(parent, *arguments), as user `uid` if one is given, with no supplementary
+    groups but `groups`."""
 
-    def __init__(self, function, *arguments, uid=None, no_network=False):
+    def __init__(self, function, *arguments, uid=None, groups=(), no_network=False):
         self._pipe, there = multiprocessing.Pipe()
         self._status = None
         self.pid = os.fork()
         if self.pid == 0:
-            _live(there, function, arguments, uid, no_network)
+            _live(there, function, arguments, uid, groups, no_network)
         there.close()
 
     def hear(self, seconds=DEADLINE_S):
@@ -174,7 +175,7 @@ class Child:
         return pid != 0
 
 
-def _live(pipe, function, arguments, uid, no_network):
+def _live(pipe, function, arguments, uid, groups, no_network):
     """The child's whole life: never returns, so that nothing of the test's is undone twice."""
     try:
         gc.disable()
@@ -182,7 +183,7 @@ def _live(pipe, function, arguments, uid, no_network):
         if no_network:
             leave_network()
         if uid is not None:
-            become(uid)
+            become(uid, groups)
         pipe.send(_Returned(function(Parent(pipe), *arguments)))
         os._exit(0)
     except BaseException:
@@ -199,9 +200,9 @@ def close_all_but(*kept):
     os.closerange(last + 1, 1 << 16)
 
 
-def become(uid):
+def become(uid, groups=()):
     if uid != os.getuid():
-        os.setgroups([])
+        os.setgroups(groups)
         os.setgid(uid)
         os.setuid(uid)
 

@@ -66,6 +66,22 @@ def test_users_are_named_or_numbered(berthd, upstream, child):
     assert child(use, daemon.path, uid=0).result()[0] == "NotPermitted"
 
 
+def test_a_group_may_lease_whether_it_is_the_programs_first_or_another(berthd, upstream, child):
+    daemon = system(berthd, shared(upstream, [], allow_groups=["daemon", 4711]))
+    assert isinstance(child(use, daemon.path, uid=DAEMON).result(), int)
+    assert isinstance(child(use, daemon.path, uid=NOBODY, groups=[5, 4711, 6]).result(), int)
+    kind, words = child(use, daemon.path, uid=NOBODY, groups=[5, 6]).result()
+    assert kind == "NotPermitted"
+    assert "uid 65534 (nobody) may not" in words and "allow_groups" in words
+
+
+def test_a_group_that_was_taken_away_counts_for_sessions_to_come(berthd, upstream, child):
+    daemon = system(berthd, shared(upstream, [], allow_groups=[4711]))
+    daemon.reload(shared(upstream, [], allow_groups=[4712]))
+    assert child(use, daemon.path, uid=NOBODY, groups=[4711]).result()[0] == "NotPermitted"
+    assert isinstance(child(use, daemon.path, uid=NOBODY, groups=[4712]).result(), int)
+
+
 def list_keys(parent, path):
     with berth.Session(path) as session:
         return session.keys()

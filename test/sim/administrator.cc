@@ -249,12 +249,7 @@ void Player::dynamic_pools() {
   }
   const bool forgot = depot.forget_empty(model_.now);
   model_.trace.add(model_.now, "forget an empty pool: %llu", forgot);
-  for (PoolModel& pool : model_.pools) {
-    if (pool.gone || pool.removed || depot.find_pool(pool.policy.key)) continue;
-    pool.gone = true;
-    expect(pool.dynamic && pool.connections == 0 && pool.waiting == 0,
-           "only an empty dynamic pool is forgotten");
-  }
+  driver_.note_forgotten();
 }
 
 }  // namespace berth::sim

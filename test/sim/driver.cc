@@ -34,6 +34,22 @@ void Driver::carry_out(size_t most) {
   if (queue_.empty()) checks_.after_event();
 }
 
+void Driver::note_forgotten() {
+  for (PoolModel& pool : model_.pools) {
+    if (pool.gone || pool.removed || depot_.find_pool(pool.policy.key)) continue;
+    pool.gone = true;
+    expect(pool.dynamic && pool.connections == 0 && pool.waiting == 0,
+           "only an empty dynamic pool is forgotten");
+  }
+}
+
+void Driver::advance() {
+  event([&](pool::Actions& actions) { depot_.advance(model_.now, actions); });
+  note_forgotten();
+  carry_out();
+  checks_.after_advance();
+}
+
 void Driver::pass_time(TimePoint until, bool punctual) {
   int at_once = 0;
   while (true) {
@@ -44,9 +60,7 @@ void Driver::pass_time(TimePoint until, bool punctual) {
     expect(at_once < kMostEventsAtOnce, "time passes");
     model_.now = std::max(model_.now, next);
     if (due == next) {
-      event([&](pool::Actions& actions) { depot_.advance(model_.now, actions); });
-      carry_out();
-      checks_.after_advance();
+      advance();
     } else {
       const Pending pending = world_.begin()->second;
       world_.erase(world_.begin());
@@ -55,9 +69,7 @@ void Driver::pass_time(TimePoint until, bool punctual) {
     }
   }
   model_.now = until;
-  event([&](pool::Actions& actions) { depot_.advance(model_.now, actions); });
-  carry_out();
-  checks_.after_advance();
+  advance();
 }
 
 ConnectionModel& Driver::connection(ConnectionId id) {

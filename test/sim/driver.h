@@ -40,6 +40,8 @@ class Driver {
   // Lets time pass; what the world has begun comes to its end. Punctual: the timer fires exactly
   // when it should; otherwise only at the end.
   void pass_time(TimePoint until, bool punctual);
+  // Dynamic pools that are there no more.
+  void note_forgotten();
 
   // A connection came back `unsent`: what becomes of its bytes is told later, or never.
   void tell_of_unsent(ConnectionId id);
@@ -50,6 +52,8 @@ class Driver {
   void hand_over_again();
 
  private:
+  void advance();
+
   struct Decided {
     uint64_t event;
     pool::Action action;

@@ -220,20 +220,27 @@ struct Model {
   }
   pool::Owner owner_for(size_t pool, const pool::SessionInfo& info) const {
     switch (pools[pool].policy.share) {
-      case pool::Share::user: return pool::Owner(info.uid);
-      case pool::Share::socket: return pool::Owner(info.socket);
-      case pool::Share::group: return pool::Owner(info.gid);
+      case pool::Share::user: return pool::Owner(info.socket, info.uid);
+      case pool::Share::socket: return pool::Owner(info.socket, 0);
+      case pool::Share::group: return pool::Owner(info.socket, info.gid);
       case pool::Share::any: break;
     }
-    return pool::Owner(0);
+    return pool::Owner(0, 0);
   }
   static uint64_t most_uses(const pool::PoolPolicy& policy) {
     return policy.warm == pool::Warm::single_use ? 1 : policy.max_uses;
   }
   bool may_ask(size_t pool, const pool::SessionInfo& info) const {
     const pool::PoolPolicy& policy = pools[pool].policy;
-    const std::vector<uint32_t>& uids = policy.allow_uids;
-    if (std::find(uids.begin(), uids.end(), info.uid) == uids.end()) return false;
+    const auto has = [](const std::vector<uint32_t>& ids, uint32_t id) {
+      return std::find(ids.begin(), ids.end(), id) != ids.end();
+    };
+    if (!info.tenant.empty() && policy.tenants.empty()) return false;
+    bool allowed = !info.tenant.empty() || has(policy.allow_uids, info.uid);
+    for (const uint32_t gid : policy.allow_gids) {
+      allowed = allowed || gid == info.gid || has(info.groups, gid);
+    }
+    if (!allowed) return false;
     return !info.foreign_netns || policy.sandbox == pool::Sandbox::pinned || policy.lends_slots();
   }
   // How long its server lets it be idle; 0: not known.

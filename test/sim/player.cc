@@ -120,8 +120,10 @@ void Player::open_session() {
   SessionModel session;
   session.info.uid = static_cast<uint32_t>(model_.random.below(3));
   session.info.socket = static_cast<uint32_t>(model_.random.below(2));
+  if (session.info.socket != 0) session.info.tenant = "app";
   session.info.foreign_netns = model_.chance(10);
   session.info.gid = static_cast<uint32_t>(model_.random.below(2));
+  if (model_.chance(50)) session.info.groups = {static_cast<uint32_t>(2 + model_.random.below(2))};
   session.id = driver_.depot().open_session(session.info);
   model_.trace.add(model_.now, "open session %llu, uid %llu, socket %llu", session.id.value(),
                    session.info.uid, session.info.socket);

@@ -38,7 +38,12 @@ pool::PoolPolicy Player::draw_policy(Random& random, size_t index) {
   policy.balance = any_of(
       random, {pool::Balance::round_robin, pool::Balance::least_leased, pool::Balance::failover});
   policy.allow_uids = {0, 1};
-  if (random.below(4) > 0) policy.allow_uids.push_back(2);
+  if (random.below(4) > 0) policy.tenants = {"app"};
+  if (random.below(4) > 0) {
+    policy.allow_uids.push_back(2);
+  } else if (random.below(2) > 0) {
+    policy.allow_gids = {static_cast<uint32_t>(random.below(4))};
+  }
   policy.idle_order = any_of(random, {pool::IdleOrder::lifo, pool::IdleOrder::fifo});
   policy.share = any_of(random, {pool::Share::user, pool::Share::user, pool::Share::socket,
                                  pool::Share::group, pool::Share::any});

@@ -215,6 +215,7 @@ TEST_F(BrokerTest, AReloadRenewsForTheSettingsOfWhichTheManualSaysSo) {
   const std::map<std::string, std::function<void(pool::PoolPolicy&)>> changes = {
       {"endpoints", [](auto& p) { p.endpoints[0].port ^= 1; }},
       {"allow_users", [](auto& p) { p.allow_uids.push_back(4711); }},
+      {"allow_groups", [](auto& p) { p.allow_gids.push_back(4711); }},
       {"share", [](auto& p) { p.share = pool::Share::socket; }},
       {"sandbox", [](auto& p) { p.sandbox = pool::Sandbox::pinned; }},
       {"max_connections", [](auto& p) { p.max_connections = 7; }},

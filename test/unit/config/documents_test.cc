@@ -73,8 +73,9 @@ void compare(const std::string& section, const std::vector<Setting<T>>& settings
     ASSERT_NE(found, entries.end()) << setting.name << " is not in berthd.toml(5)";
     const std::string& entry = found->second;
     const std::string value = setting.kind.write(T{});
-    // Without an endpoint a pool is none: that setting has no default.
-    const std::string text = setting.name == "endpoints" ? "Required." : "Default: " + value;
+    // Without an endpoint a pool is none, nor is a socket without a path: they have no default.
+    const bool required = setting.name == "endpoints" || setting.name == "path";
+    const std::string text = required ? "Required." : "Default: " + value;
     EXPECT_TRUE(says(entry, text + (text.ends_with('.') ? "" : ".")) || says(entry, text + ";"))
         << setting.name << ": " << text << "\n"
         << entry;
@@ -92,6 +93,14 @@ TEST(ConfigManual, NamesEverySettingOfTheDaemonWithItsDefaultAndBounds) {
 
 TEST(ConfigManual, NamesEverySettingOfAPoolWithItsDefaultAndBounds) {
   compare("THE TABLES [pool.NAME]", pool_settings());
+}
+
+TEST(ConfigManual, NamesEverySettingOfASocketWithItsDefault) {
+  compare("THE TABLES [socket.NAME]", socket_settings());
+}
+
+TEST(ConfigManual, NamesEverySettingOfDynamicKeysWithItsDefault) {
+  compare("THE TABLE [dynamic]", dynamic_settings());
 }
 
 class ConfigDocuments : public ConfigTest {
@@ -125,7 +134,7 @@ TEST_F(ConfigDocuments, TheManualsExamplesLoad) {
   write("redis-password", "hunter2\n");
   ASSERT_EQ(::chmod(path("redis-password").c_str(), 0600), 0);
   const Variable credentials("CREDENTIALS_DIRECTORY", folder_.c_str());
-  EXPECT_EQ(displays().size(), 4u);
+  EXPECT_EQ(displays().size(), 6u);
   for (const std::string& text : displays()) {
     const std::string here =
         replaced(replaced(text, "\"reports\"", "\"root\""), "\"backup\"", "\"root\"");

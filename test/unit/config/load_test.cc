@@ -34,6 +34,7 @@ protocol = "raw"
 endpoints = ["TCP://Example.Org:6379", "unix:///x"]
 balance = "least_leased"
 allow_users = ["root", 0, 4000000000, "12345678"]
+allow_groups = ["daemon", 4000000000, 1]
 share = "socket"
 trust_holders = true
 sandbox = "pinned"
@@ -104,9 +105,11 @@ fail_fast = false
                             .share = pool::Share::socket,
                             .trust_holders = true,
                             .sandbox = pool::Sandbox::pinned,
-                            .allow_uids = {0, 4000000000, 12345678}};
+                            .allow_uids = {0, 4000000000, 12345678},
+                            .allow_gids = {1, 4000000000},
+                            .tenants = {}};
   EXPECT_EQ(loaded.settings.pools, std::vector{redis});
-  EXPECT_FALSE(loaded.settings.dynamic_keys);
+  EXPECT_TRUE(loaded.settings.dynamic.allow.empty());
 }
 
 TEST_F(ConfigLoad, WhatIsNotWrittenHasItsDefault) {
@@ -244,7 +247,8 @@ TEST_F(ConfigLoad, TheSystemDaemonDeniesByDefaultAndSaysSo) {
   const Loaded loaded = load_main("\n[pool.redis]\nendpoints = [\"tcp://h:1\"]\n");
   EXPECT_EQ(lines(loaded.problems), Lines{});
   EXPECT_EQ(lines(loaded.warnings),
-            Lines{"DIR/berthd.toml:2: nobody may lease from [pool.redis]: it allows no users"});
+            Lines{"DIR/berthd.toml:2: nobody may lease from [pool.redis]: it allows no users and "
+                  "no groups, and no socket has its key"});
   EXPECT_EQ(loaded.settings.pools.at(0).allow_uids, std::vector<uint32_t>{});
   EXPECT_EQ(loaded.settings.daemon.lease_socket, "/run/berth/lease.sock");
   EXPECT_EQ(loaded.settings.daemon.lease_socket_mode, 0666u);
@@ -267,7 +271,8 @@ allow_users = []
 )");
   EXPECT_EQ(lines(loaded.problems), Lines{});
   EXPECT_EQ(lines(loaded.warnings),
-            Lines{"DIR/berthd.toml:6: nobody may lease from [pool.closed]: it allows no users"});
+            Lines{"DIR/berthd.toml:6: nobody may lease from [pool.closed]: it allows no users and "
+                  "no groups, and no socket has its key"});
   const auto& pools = loaded.settings.pools;
   EXPECT_EQ(pools.at(0).allow_uids, (std::vector<uint32_t>{1234}));
   EXPECT_EQ(pools.at(1).allow_uids, (std::vector<uint32_t>{1234, 1235}));
@@ -276,8 +281,55 @@ allow_users = []
   EXPECT_EQ(loaded.settings.daemon.lease_socket_mode, 0600u);
   EXPECT_EQ(loaded.settings.daemon.control_socket, "/run/user/1234/berth/control.sock");
   EXPECT_EQ(loaded.settings.daemon.control_socket_mode, 0600u);
-  EXPECT_TRUE(loaded.settings.dynamic_keys);
-  EXPECT_EQ(loaded.settings.dynamic_default.allow_uids, (std::vector<uint32_t>{1234}));
+  EXPECT_EQ(loaded.settings.dynamic.allow, std::vector{EndpointPattern::every()});
+  EXPECT_EQ(loaded.settings.dynamic.policy.allow_uids, (std::vector<uint32_t>{1234}));
+}
+
+TEST_F(ConfigLoad, DynamicKeysHaveAPolicyOfTheirOwn) {
+  const Loaded loaded = load_main(R"([dynamic]
+allow = ["tcp://127.0.0.1:*", "slot:"]
+allow_groups = [7]
+max_connections = 3
+[pool.other]
+endpoints = ["tcp://h:1"]
+allow_users = [0]
+)");
+  EXPECT_EQ(lines(loaded.problems), Lines{});
+  EXPECT_EQ(lines(loaded.warnings), Lines{});
+  const DynamicSettings& dynamic = loaded.settings.dynamic;
+  ASSERT_EQ(dynamic.allow.size(), 2u);
+  EXPECT_EQ(dynamic.allow[0].text(), "tcp://127.0.0.1:*");
+  EXPECT_EQ(dynamic.policy.allow_gids, std::vector<uint32_t>{7});
+  EXPECT_EQ(dynamic.policy.max_connections, 3);
+  EXPECT_EQ(loaded.settings.pools.at(0).max_connections, PoolPolicy().max_connections);
+}
+
+TEST_F(ConfigLoad, DynamicKeysForNobodyAreWarnedOf) {
+  EXPECT_EQ(lines(load_main("[dynamic]\nallow = [\"*\"]\n").warnings),
+            Lines{"DIR/berthd.toml:1: nobody may lease by URL: [dynamic] allows no users and no "
+                  "groups"});
+  EXPECT_EQ(lines(load_main("[dynamic]\nallow_users = [0]\n").warnings),
+            Lines{"DIR/berthd.toml:1: no URL is a key: [dynamic] allows none"});
+}
+
+TEST_F(ConfigLoad, ASocketsKeysAdmitItsTenantWhereverTheyStand) {
+  write("pools.d/app.toml",
+        "[socket.app]\npath = \"/x\"\nkeys = [\"late\", \"early\", \"late\"]\n");
+  write("pools.d/late.toml", "[pool.late]\nendpoints = [\"tcp://h:1\"]\n");
+  const Loaded loaded = load_main(
+      "[pool.early]\nendpoints = [\"tcp://h:1\"]\n"
+      "[pool.other]\nendpoints = [\"tcp://h:1\"]\nallow_users = [0]\n"
+      "[socket.empty]\npath = \"/y\"\nowner = \"nobody:7\"\n");
+  EXPECT_EQ(lines(loaded.problems), Lines{});
+  EXPECT_EQ(lines(loaded.warnings),
+            Lines{"DIR/berthd.toml:6: nothing can be leased at [socket.empty]: it has no keys"});
+  const auto& pools = loaded.settings.pools;
+  EXPECT_EQ(pools.at(0).tenants, std::vector<std::string>{"app"});
+  EXPECT_EQ(pools.at(1).tenants, std::vector<std::string>{});
+  EXPECT_EQ(pools.at(2).tenants, std::vector<std::string>{"app"});
+  const SocketSettings empty = {"empty", "/y", 0600, {65534, 7}, {}};
+  const SocketSettings app = {"app", "/x", 0600, {}, {"late", "early"}};
+  EXPECT_EQ(loaded.settings.sockets, (std::vector{empty, app}));
 }
 
 }  // namespace

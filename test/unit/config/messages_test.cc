@@ -32,10 +32,8 @@ TEST_F(ConfigMessage, WhatALaterVersionBringsIsRefusedByName) {
             (Lines{"setting \"listen\" is not available in this version of berth",
                    "setting \"tls_verify\" is not available in this version of berth",
                    "setting \"tls\" is not available in this version of berth"}));
-  EXPECT_EQ(problems_in("[daemon]\nmetrics = true\n[socket.app1]\npath = \"/x\"\n[dynamic]\n"),
-            (Lines{"2: setting \"metrics\" is not available in this version of berth",
-                   "3: table [socket] is not available in this version of berth",
-                   "5: table [dynamic] is not available in this version of berth"}));
+  EXPECT_EQ(problems_in("[daemon]\nmetrics = true\n"),
+            Lines{"2: setting \"metrics\" is not available in this version of berth"});
   EXPECT_EQ(
       problems_with("protocol = \"redis\""),
       Lines{"protocol = \"redis\" is not available in this version of berth; only \"raw\" is"});
@@ -78,14 +76,16 @@ TEST_F(ConfigMessage, SlotsHaveFewSettings) {
 }
 
 TEST_F(ConfigMessage, OutsideOfTheTables) {
-  EXPECT_EQ(problems_in("min_idle = 3\ncolour = 1\n[pools.redis]\n[deamon]\n[colour2]\nx = 1\n"),
-            (Lines{("1: setting \"min_idle\" stands outside of a table; write it below [daemon] or "
-                    "[pool.NAME]"),
-                   ("2: setting \"colour\" stands outside of a table; write it below [daemon] or "
-                    "[pool.NAME]"),
-                   "3: unknown table \"pools\"; did you mean [pool.NAME]?",
-                   "4: unknown table \"deamon\"; did you mean [daemon]?",
-                   "5: unknown table \"colour2\"; there may be [daemon] and [pool.NAME]"}));
+  EXPECT_EQ(
+      problems_in("min_idle = 3\ncolour = 1\n[pools.redis]\n[deamon]\n[colour2]\nx = 1\n"),
+      (Lines{("1: setting \"min_idle\" stands outside of a table; write it below [daemon], "
+              "[pool.NAME] or [socket.NAME]"),
+             ("2: setting \"colour\" stands outside of a table; write it below [daemon], "
+              "[pool.NAME] or [socket.NAME]"),
+             "3: unknown table \"pools\"; did you mean [pool.NAME]?",
+             "4: unknown table \"deamon\"; did you mean [daemon]?",
+             "5: unknown table \"colour2\"; there may be [daemon], [dynamic], [pool.NAME] and "
+             "[socket.NAME]"}));
 }
 
 TEST_F(ConfigMessage, TablesThatAreNone) {
@@ -195,6 +195,60 @@ TEST_F(ConfigMessage, Endpoints) {
   EXPECT_EQ(problems("[\"grpcs://h:1\"]"),
             Lines{"2: endpoints: \"grpcs://h:1\": grpcs:// is not available in this version of "
                   "berth"});
+}
+
+TEST_F(ConfigMessage, Sockets) {
+  const std::string pool = "[pool.redis]\nendpoints = [\"tcp://h:1\"]\n";
+  EXPECT_EQ(problems_in(pool + "[socket.app1]\nkeys = [\"redsi\", \"x\"]\n"),
+            (Lines{"3: [socket.app1] has no path; give it one, such as path = "
+                   "\"/run/berth/app1.sock\"",
+                   "4: keys: no pool is called \"redsi\"; did you mean \"redis\"?",
+                   "4: keys: no pool is called \"x\""}));
+  const std::string socket = pool + "[socket.app1]\nkeys = [\"redis\"]\n";
+  EXPECT_EQ(
+      problems_in(socket + "path = \"app.sock\"\nmode = \"0999\"\nowner = \"nobody:no such\"\n"),
+      (Lines{"5: path must be an absolute path; found \"app.sock\"",
+             "6: mode must be octal permission bits in quotes, such as \"0660\", at most 0777; "
+             "found \"0999\"",
+             "7: owner: unknown group \"no such\""}));
+  EXPECT_EQ(problems_in(socket + "path = \"/" + std::string(107, 'x') + "\"\n").size(), 1u);
+  EXPECT_EQ(problems_in(socket + "path = \"/x\"\nowner = 3\n"),
+            Lines{"6: owner must be a string such as \"www-data\", \"www-data:www-data\" or "
+                  "\":www-data\"; found 3"});
+  EXPECT_EQ(problems_in(socket + "path = \"/x\"\n[socket.Upper]\npath = \"/y\"\n"),
+            Lines{"6: socket name \"Upper\" must be 1 to 64 of the characters a-z, 0-9, '.', '_', "
+                  "'-'"});
+  EXPECT_EQ(problems_in("socket = 1\n"),
+            Lines{"1: socket must hold tables, [socket.NAME]; found 1"});
+}
+
+TEST_F(ConfigMessage, TwoSocketsHaveTwoPaths) {
+  EXPECT_EQ(problems_in("[socket.a]\npath = \"/x\"\n[socket.b]\npath = \"/x\"\n"
+                        "[socket.c]\npath = \"/run/berth/lease.sock\"\n"),
+            (Lines{"4: path = \"/x\" is that of [socket.a] already",
+                   "6: path = \"/run/berth/lease.sock\" is that of lease_socket already"}));
+}
+
+TEST_F(ConfigMessage, DynamicKeys) {
+  EXPECT_EQ(
+      problems_in("[dynamic]\nallow = [\"tcp://127.0.0.1\", 3]\n"
+                  "endpoints = [\"tcp://h:1\"]\nmin_idle = 1\ncolour = 1\n"),
+      (Lines{"2: allow: \"tcp://127.0.0.1\": the port must be a number, FIRST-LAST, or *",
+             "2: allow must be an array of patterns of URLs, such as [\"tcp://127.0.0.1:*\"]; "
+             "found 3",
+             "3: endpoints does not belong in [dynamic]: the URL itself says where to dial",
+             "4: min_idle does not belong in [dynamic]: a pool that a URL makes goes once it is "
+             "empty",
+             "5: unknown setting \"colour\" in [dynamic]"}));
+  EXPECT_EQ(problems_in("dynamic = 1\n"), Lines{"1: dynamic must be a table, [dynamic]; found 1"});
+}
+
+TEST_F(ConfigMessage, Groups) {
+  EXPECT_EQ(problems_with("allow_groups = [\"no such group\", \"*\", true]"),
+            (Lines{"allow_groups: unknown group \"no such group\"",
+                   "allow_groups has no wildcard; name each group",
+                   "allow_groups must be an array of group names and numeric group ids; found "
+                   "true"}));
 }
 
 TEST_F(ConfigMessage, Users) {

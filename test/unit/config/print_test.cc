@@ -20,7 +20,9 @@ TEST_F(ConfigPrint, ShowsEverySettingWithItsUnit) {
   Settings settings;
   settings.pools.push_back({.key = "redis",
                             .endpoints = {{Endpoint::Kind::tcp, "::1", 6379, ""}},
-                            .allow_uids = {0, 4000000000}});
+                            .allow_uids = {0, 4000000000},
+                            .allow_gids = {},
+                            .tenants = {}});
   EXPECT_EQ(print(settings), R"([daemon]
 lease_socket = "/run/berth/lease.sock"
 lease_socket_mode = "0666"
@@ -41,6 +43,7 @@ protocol = "raw"
 endpoints = ["tcp://[::1]:6379"]
 balance = "round_robin"
 allow_users = [0, 4000000000]  # root, 4000000000
+allow_groups = []
 share = "user"
 trust_holders = false
 sandbox = "relay"

@@ -19,7 +19,7 @@ class GateTest : public broker::BrokerTest {
   void open(uint32_t numbers = 1000) {
     start();
     slots_before_ = slots_used();
-    auto listener = listeners_.open({"control", SOCK_STREAM, folder_ + "/control.sock", 0600, 128});
+    auto listener = listeners_.open({"control", SOCK_STREAM, {folder_ + "/control.sock", 0600}, 128});
     ASSERT_TRUE(listener.ok());
     gate_ = std::make_unique<Gate>(loop_, *std::move(listener), numbers, broker_->driver(), peers_,
                                    [this](int fd) { adopted_.emplace_back(fd); });

@@ -16,7 +16,7 @@ std::string words(const absl::StatusOr<UniqueFd>& result) {
 }
 
 UniqueFd listen_there(const std::string& path, mode_t mode = 0660, int backlog = 16) {
-  auto fd = listen_seqpacket(path, mode, backlog);
+  auto fd = listen_seqpacket({path, mode}, backlog);
   EXPECT_TRUE(fd.ok()) << fd.status();
   return fd.ok() ? *std::move(fd) : UniqueFd();
 }
@@ -72,7 +72,7 @@ TEST(LeaseListener, AStaleSocketIsReplaced) {
 TEST(LeaseListener, ASocketInUseIsLeftAlone) {
   const Folder folder;
   const UniqueFd first = listen_there(folder.file("s"));
-  EXPECT_EQ(words(listen_seqpacket(folder.file("s"), 0660, 16)),
+  EXPECT_EQ(words(listen_seqpacket({folder.file("s"), 0660}, 16)),
             "listen on " + folder.file("s") + ": another process serves this socket");
   const UniqueFd client = connect_there(folder.file("s"));
   EXPECT_TRUE(client.valid()) << "the first still serves";
@@ -82,7 +82,7 @@ TEST(LeaseListener, ASocketInUseWithAFullBacklogIsInUse) {
   const Folder folder;
   const UniqueFd busy = listen_there(folder.file("s"), 0660, 0);
   const UniqueFd waiting = connect_there(folder.file("s"));
-  EXPECT_EQ(listen_seqpacket(folder.file("s"), 0660, 16).status().code(),
+  EXPECT_EQ(listen_seqpacket({folder.file("s"), 0660}, 16).status().code(),
             absl::StatusCode::kAlreadyExists);
 }
 
@@ -90,7 +90,7 @@ TEST(LeaseListener, ASocketOfAnotherTypeInUseIsInUse) {
   const Folder folder;
   SocketAddress address = test::address_of("unix://" + folder.file("s"));
   const UniqueFd stream = test::listen_at(address);
-  EXPECT_EQ(words(listen_seqpacket(folder.file("s"), 0660, 16)),
+  EXPECT_EQ(words(listen_seqpacket({folder.file("s"), 0660}, 16)),
             "listen on " + folder.file("s") + ": another process serves this socket");
 }
 
@@ -98,21 +98,21 @@ TEST(LeaseListener, AFileThatIsNoSocketIsLeftAlone) {
   const Folder folder;
   const std::string path = folder.file("notes.txt");
   { const UniqueFd file(open(path.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600)); }
-  EXPECT_EQ(words(listen_seqpacket(path, 0660, 16)),
+  EXPECT_EQ(words(listen_seqpacket({path, 0660}, 16)),
             "listen on " + path + ": a file that is not a socket is there");
   EXPECT_TRUE(S_ISREG(mode_of(path)));
 }
 
 TEST(LeaseListener, AMissingFolderIsNamed) {
-  EXPECT_EQ(words(listen_seqpacket("/no/such/folder/s", 0660, 16)),
+  EXPECT_EQ(words(listen_seqpacket({"/no/such/folder/s", 0660}, 16)),
             "listen on /no/such/folder/s: its folder does not exist");
 }
 
 TEST(LeaseListener, TooLongAPathIsNamedWithItsLength) {
   const std::string path = "/tmp/" + std::string(103, 'p');
-  EXPECT_EQ(words(listen_seqpacket(path, 0660, 16)),
+  EXPECT_EQ(words(listen_seqpacket({path, 0660}, 16)),
             "listen on " + path + ": the path has 108 bytes, a socket's may have 107");
-  EXPECT_EQ(words(listen_seqpacket("", 0660, 16)), "listen: the socket's path is empty");
+  EXPECT_EQ(words(listen_seqpacket({"", 0660}, 16)), "listen: the socket's path is empty");
 }
 
 TEST(LeaseListener, UnlinkRemovesSocketsOnly) {

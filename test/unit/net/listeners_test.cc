@@ -13,7 +13,7 @@ namespace {
 using test::Folder;
 
 ListenSpec lease_at(const std::string& path) {
-  return {"lease", SOCK_SEQPACKET, path, 0600, 16};
+  return {"lease", SOCK_SEQPACKET, {path, 0600}, 16};
 }
 
 UniqueFd bound_at(const std::string& path, int type) {

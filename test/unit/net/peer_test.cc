@@ -35,7 +35,7 @@ class LeaseSocket {
  private:
   test::Folder folder_;
   std::string path_ = folder_.file("lease.sock");
-  UniqueFd listener_ = *listen_seqpacket(path_, 0666, 16);
+  UniqueFd listener_ = *listen_seqpacket({path_, 0666}, 16);
 };
 
 // Waits until the parent lets go of its end.

@@ -183,7 +183,7 @@ TEST_F(Ancestors, AnIdleSetForgetsOwnersThatHaveNothingIdle) {
   std::vector<std::unique_ptr<Connection>> connections;
   for (uint32_t uid = 0; uid < 1000; ++uid) {
     connections.push_back(std::make_unique<Connection>());
-    connections.back()->owner = Owner(uid);
+    connections.back()->owner = Owner(0, uid);
     idle.insert(*connections.back(), 0);
   }
   EXPECT_EQ(idle.owners(), 1000u);

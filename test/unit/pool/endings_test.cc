@@ -222,6 +222,37 @@ TEST_F(Endings, OfTheEmptyDynamicPoolsTheLeastRecentlyUsedIsForgotten) {
   EXPECT_EQ(depot->dynamic_pools(), 1u);
 }
 
+TEST_F(Endings, ADynamicPoolThatIsEmptyAndUnusedGoesByItself) {
+  const auto dynamic = [&](const char* key) {
+    const PoolId id = depot->add_dynamic_pool(now, policy(key), actions);
+    carry_out();
+    return id;
+  };
+  const SessionId alice = session();
+  take(alice, dynamic("busy"));
+  const PoolId used = dynamic("used");
+  const auto use = [&] { release(alice, take(alice, used).lease, Condition::discarded); };
+  use();
+  pass(1min);
+  use();
+  pass(1min);
+  EXPECT_TRUE(depot->find_pool("used")) << "it was asked for in the last minute";
+  pass(1min);
+  EXPECT_FALSE(depot->find_pool("used"));
+  EXPECT_TRUE(depot->find_pool("busy"));
+  EXPECT_EQ(depot->dynamic_pools(), 1u);
+}
+
+TEST_F(Endings, WithoutDynamicPoolsNobodyLooksForEmptyOnes) {
+  const PoolId id = depot->add_dynamic_pool(now, policy("url"), actions);
+  carry_out();
+  const SessionId alice = session();
+  release(alice, take(alice, id).lease, Condition::discarded);
+  pass(3min);
+  EXPECT_EQ(depot->dynamic_pools(), 0u);
+  EXPECT_EQ(depot->next_deadline(), kNever);
+}
+
 TEST_F(Endings, AnEmptyPoolThatIsHungryForSlotsCanBeForgotten) {
   start({.fd_limit = 1, .total_max_idle = kUnlimited});
   take(session(), add(policy("other")));

@@ -11,7 +11,52 @@ TEST_F(Order, A_WhoIsNotNamedIsRefusedEvenIfAConnectionIsIdle) {
   p.min_idle = 1;
   const PoolId pool = add(p);
   EXPECT_EQ(code(ask(session(kEve), pool)), Code::kNotPermitted);
-  EXPECT_EQ(refusals[1].text, "allow_users of \"redis\" does not name it");
+  EXPECT_EQ(refusals[1].text,
+            "neither allow_users nor allow_groups of \"redis\" names it or one of its groups");
+}
+
+TEST_F(Order, A_WhoHasAnAllowedGroupMayLease) {
+  PoolPolicy p = policy();
+  p.allow_gids = {50, 7};
+  const PoolId pool = add(p);
+  const auto code_for = [&](uint32_t gid, std::vector<uint32_t> groups) {
+    return code(ask(depot->open_session({kEve, 1, 0, false, gid, std::move(groups)}), pool));
+  };
+  EXPECT_EQ(code_for(7, {}), Code::kOk);
+  EXPECT_EQ(code_for(1, {2, 50, 60}), Code::kOk);
+  EXPECT_EQ(code_for(1, {2, 49, 51}), Code::kNotPermitted);
+  EXPECT_EQ(code_for(51, {}), Code::kNotPermitted);
+}
+
+TEST_F(Order, A_ATenantMayLeaseWhatItsSocketNamesAndNothingElse) {
+  PoolPolicy p = policy("theirs");
+  p.tenants = {"app1", "app2"};
+  p.allow_uids = {};
+  const PoolId theirs = add(p);
+  const PoolId alices = add(policy("alices"));
+  const SessionId tenant = depot->open_session({kAlice, 1, 2, false, 0, {}, "app2"});
+  EXPECT_TRUE(granted(ask(tenant, theirs)));
+  EXPECT_EQ(code(ask(tenant, alices)), Code::kNotPermitted);
+  EXPECT_EQ(refusals[2].text, "keys of [socket.app2] do not name \"alices\"");
+  EXPECT_EQ(depot->keys(tenant), std::vector<std::string_view>{"theirs"});
+  const SessionId stranger = depot->open_session({kAlice, 1, 3, false, 0, {}, "app3"});
+  EXPECT_EQ(code(ask(stranger, theirs)), Code::kNotPermitted);
+  EXPECT_EQ(code(ask(session(kAlice), theirs)), Code::kNotPermitted);
+}
+
+// In each container there is a uid 0.
+TEST_F(Order, C_TheSameUidAtTwoSocketsIsTwoUsers) {
+  for (const Share share : {Share::user, Share::group}) {
+    PoolPolicy p = policy(share == Share::user ? "user" : "group");
+    p.tenants = {"app1", "app2"};
+    p.share = share;
+    const PoolId pool = add(p);
+    const SessionId one = depot->open_session({0, 1, 1, false, 0, {}, "app1"});
+    const SessionId two = depot->open_session({0, 2, 2, false, 0, {}, "app2"});
+    const ConnectionId first = leave_idle(one, pool);
+    EXPECT_NE(take(two, pool).connection, first);
+    EXPECT_EQ(take(one, pool).connection, first);
+  }
 }
 
 TEST_F(Order, A_NobodyIsAllowedByDefault) {

@@ -182,8 +182,8 @@ class IdleSetTest : public ::testing::Test {
     return connection;
   }
 
-  static constexpr Owner kAlice{1000};
-  static constexpr Owner kBob{1001};
+  static constexpr Owner kAlice{0, 1000};
+  static constexpr Owner kBob{0, 1001};
   EvictionOrder evictable;
   IdleSet idle{evictable};
 

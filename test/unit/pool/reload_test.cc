@@ -64,7 +64,7 @@ TEST_F(Reload, AnotherShareRenewsThePoolAndItsWaiters) {
   release(alice, held.lease);
   EXPECT_NE(lease_of(waiting).connection, held.connection);
   release(alice, lease_of(waiting).lease);
-  EXPECT_EQ(depot->connection(lease_of(waiting).connection)->owner, Owner(7));
+  EXPECT_EQ(depot->connection(lease_of(waiting).connection)->owner, Owner(7, 0));
 }
 
 TEST_F(Reload, ALowerMaxConnectionsClosesIdleOnesNowAndLeasedOnesAtRelease) {
