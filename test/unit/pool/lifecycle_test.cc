@@ -41,7 +41,8 @@ TEST_F(Lifecycle, ShareUserGrantsToTheSameUserOnTheSameSocket) {
   const PoolId pool = add(policy());
   const ConnectionId idle = leave_idle(session(kAlice, 1), pool);
   EXPECT_NE(take(session(kBob, 1), pool).connection, idle);
-  EXPECT_EQ(take(session(kAlice), pool).connection, idle);
+  EXPECT_NE(take(session(kAlice, 2), pool).connection, idle);
+  EXPECT_EQ(take(session(kAlice, 1), pool).connection, idle);
 }
 
 TEST_F(Lifecycle, ShareSocketGrantsToAnyUserOfTheSameSocket) {
