@@ -36,12 +36,6 @@ pool::DepotSettings depot_settings(const config::DaemonSettings& daemon, uint32_
           random_seed()};
 }
 
-net::DialOptions dial_options(bool pin) {
-  net::DialOptions options;
-  options.pin = pin;
-  return options;
-}
-
 // Sessions may take half of the descriptors, so that there is always something to lease.
 SessionLimits session_limits(const config::DaemonSettings& daemon, const pool::FdBudget& budget) {
   const uint32_t half = std::max(1u, budget.limit() / 2 / Sessions::kSlots);
@@ -57,7 +51,7 @@ Broker::Broker(loop::Loop& loop, const config::Settings& settings, uint32_t fd_l
       pools_(settings.pools),
       sockets_(settings.sockets),
       can_pin_(net::can_pin()),
-      driver_(loop, depot_settings(settings.daemon, fd_limit), dial_options(can_pin_.ok())),
+      driver_(loop, depot_settings(settings.daemon, fd_limit), can_pin_.ok()),
       keys_(driver_, settings.dynamic),
       sessions_(loop, driver_, keys_, session_limits(settings.daemon, driver_.depot().budget()),
                 net::own_netns_cookie().value_or(0)) {

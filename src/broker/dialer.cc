@@ -15,8 +15,8 @@ Dialer::Dialer(loop::Loop& loop, Callback callback)
       watch_(loop, [this](uint64_t tag, uint32_t) { connected(ConnectionId::from_value(tag)); }),
       self_(std::make_shared<Dialer*>(this)) {}
 
-void Dialer::dial(ConnectionId id, const Endpoint& endpoint, const net::DialOptions& options) {
-  attempts_[id] = Attempt{endpoint, options, {}, 0, {}, {}};
+void Dialer::dial(ConnectionId id, const Endpoint& endpoint, SharedOptions options) {
+  attempts_[id] = Attempt{endpoint, std::move(options), {}, 0, {}, {}};
   resolve(id, endpoint);
 }
 
@@ -55,7 +55,7 @@ void Dialer::try_next(ConnectionId id) {
   Attempt& attempt = attempts_[id];
   while (attempt.next < attempt.addresses.size()) {
     const net::SocketAddress& address = attempt.addresses[attempt.next++];
-    absl::StatusOr<UniqueFd> fd = net::start_connect(address, attempt.options);
+    absl::StatusOr<UniqueFd> fd = net::start_connect(address, *attempt.options);
     if (!fd.ok()) {
       attempt.last_error = fd.status();
       continue;
@@ -78,7 +78,7 @@ void Dialer::connected(ConnectionId id) {
   watch_.remove(attempt.fd.get());
   const absl::Status status = net::finish_connect(attempt.fd.get(), address);
   if (status.ok()) {
-    finish(id, Dialed{std::move(attempt.fd), address});
+    finish(id, Dialed{std::move(attempt.fd), address, attempt.options});
     return;
   }
   attempt.last_error = status;

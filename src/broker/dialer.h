@@ -23,9 +23,12 @@
 
 namespace berth::broker {
 
+using SharedOptions = std::shared_ptr<const net::DialOptions>;
+
 struct Dialed {
   UniqueFd fd;
   net::SocketAddress peer;
+  SharedOptions options;  // that it was dialled with
 };
 
 class Dialer {
@@ -35,14 +38,14 @@ class Dialer {
   using Callback = std::function<void(ConnectionId, absl::StatusOr<Dialed>)>;
   Dialer(loop::Loop& loop, Callback callback);
 
-  void dial(ConnectionId id, const Endpoint& endpoint, const net::DialOptions& options);
+  void dial(ConnectionId id, const Endpoint& endpoint, SharedOptions options);
   // No effect if the dial has ended.
   void abandon(ConnectionId id);
 
  private:
   struct Attempt {
     Endpoint endpoint;
-    net::DialOptions options;
+    SharedOptions options;
     std::vector<net::SocketAddress> addresses;
     size_t next = 0;  // the address to try next
     UniqueFd fd;      // connecting to addresses[next - 1]

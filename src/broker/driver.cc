@@ -25,16 +25,15 @@ bool is_settling(const pool::Connection& connection) {
 }
 
 net::PeerProof proof_of(const Upstream& upstream) {
-  return upstream.options.pin && upstream.peer.is_tcp() ? net::PeerProof::pinned
-                                                        : net::PeerProof::compare;
+  return upstream.options->pin && upstream.peer.is_tcp() ? net::PeerProof::pinned
+                                                         : net::PeerProof::compare;
 }
 
 }  // namespace
 
-PoolDriver::PoolDriver(loop::Loop& loop, const pool::DepotSettings& settings,
-                       const net::DialOptions& dial_options)
+PoolDriver::PoolDriver(loop::Loop& loop, const pool::DepotSettings& settings, bool pin)
     : loop_(loop),
-      dial_options_(dial_options),
+      pin_(pin),
       depot_(settings),
       dialer_(loop, [this](ConnectionId id,
                            absl::StatusOr<Dialed> result) { dialed(id, std::move(result)); }),
@@ -228,7 +227,8 @@ void PoolDriver::pump() {
 
 void PoolDriver::carry_out(const pool::Dial& action) {
   const pool::Pool& pool = depot_.pool(action.pool);
-  dialer_.dial(action.connection, pool.endpoints()[action.endpoint].endpoint, dial_options_);
+  dialer_.dial(action.connection, pool.endpoints()[action.endpoint].endpoint,
+               programs_of(action.pool).options);
 }
 
 void PoolDriver::dialed(ConnectionId id, absl::StatusOr<Dialed> result) {
@@ -236,7 +236,7 @@ void PoolDriver::dialed(ConnectionId id, absl::StatusOr<Dialed> result) {
     Upstream& upstream = upstreams_.insert(id);
     upstream.fd = std::move(result->fd);
     upstream.peer = result->peer;
-    upstream.options = dial_options_;
+    upstream.options = std::move(result->options);
     if (!begin(id, Talk::greeting) && !begin(id, Talk::login)) ready(id);
   } else {
     dial_failed(id, text_of(result.status()));
@@ -299,7 +299,7 @@ std::optional<CloseReason> PoolDriver::prepare(Upstream& upstream, const pool::G
       return peek == net::Peek::has_data ? CloseReason::dirty : CloseReason::dead;
     }
   }
-  if (granted.new_session && !net::restore_options(fd, upstream.peer, upstream.options, heir)) {
+  if (granted.new_session && !net::restore_options(fd, upstream.peer, *upstream.options, heir)) {
     return CloseReason::dirty;
   }
   net::make_blocking(fd);

@@ -41,9 +41,8 @@ class Recipient {
 
 class PoolDriver {
  public:
-  // `dial_options` are those of every pool.
-  PoolDriver(loop::Loop& loop, const pool::DepotSettings& settings,
-             const net::DialOptions& dial_options);
+  // `pin`: whether TCP sockets are pinned to their peers.
+  PoolDriver(loop::Loop& loop, const pool::DepotSettings& settings, bool pin);
   ~PoolDriver();
 
   PoolId add_pool(pool::PoolPolicy policy, bool dynamic);
@@ -139,6 +138,7 @@ class PoolDriver {
   // The compiled steps of a pool's policy; nullptr: it has none.
   struct Programs {
     PoolId pool;
+    std::shared_ptr<const net::DialOptions> options;
     std::shared_ptr<const wire::StepProgram> greeting, login, reset, check;
   };
   void compile(PoolId id);
@@ -161,7 +161,7 @@ class PoolDriver {
   const char* key_of(ConnectionId id) const;
 
   loop::Loop& loop_;
-  const net::DialOptions dial_options_;
+  const bool pin_;
   pool::Depot depot_;
   pool::Actions actions_;   // decided
   pool::Actions carrying_;  // being carried out

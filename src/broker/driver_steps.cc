@@ -16,6 +16,16 @@ std::shared_ptr<const wire::StepProgram> program_of(const Steps& steps) {
   return steps.empty() ? nullptr : std::make_shared<const wire::StepProgram>(steps);
 }
 
+std::shared_ptr<const net::DialOptions> options_of(const pool::PoolPolicy& policy, bool pin) {
+  net::DialOptions options;
+  options.keepalive = policy.keepalive;
+  options.user_timeout = policy.tcp_user_timeout;
+  options.source_address = policy.source_address;
+  options.interface = policy.interface;
+  options.pin = pin;
+  return std::make_shared<const net::DialOptions>(std::move(options));
+}
+
 CloseReason fault_of(Talk talk) {
   switch (talk) {
     case Talk::greeting:
@@ -32,8 +42,12 @@ CloseReason fault_of(Talk talk) {
 void PoolDriver::compile(PoolId id) {
   const pool::PoolPolicy& policy = depot_.pool(id).policy();
   if (programs_.size() <= id.index()) programs_.resize(id.index() + 1);
-  programs_[id.index()] = {id, program_of(policy.greeting), program_of(policy.login),
-                           program_of(policy.reset), program_of(policy.check)};
+  programs_[id.index()] = {id,
+                           options_of(policy, pin_),
+                           program_of(policy.greeting),
+                           program_of(policy.login),
+                           program_of(policy.reset),
+                           program_of(policy.check)};
 }
 
 void PoolDriver::carry_out(const pool::Perform& action) {

@@ -18,7 +18,7 @@ struct Upstream {
   ConnectionId id;
   UniqueFd fd;
   net::SocketAddress peer;
-  net::DialOptions options;
+  std::shared_ptr<const net::DialOptions> options;  // those of its dial
   uint64_t inspected = 0;      // when it came back; see PoolDriver::new_moment()
   bool handed_out = false;     // a lessee has, or had, a duplicate
   bool watched = false;        // in the idle watch

@@ -104,6 +104,20 @@ void check_warm(const pool::PoolPolicy& pool, const Said& said, Report& report) 
   }
 }
 
+// What only TCP has.
+void check_tcp(const pool::PoolPolicy& pool, const Said& said, Report& report) {
+  if (!said.has("endpoints") || !said.valid("endpoints")) return;
+  const bool tcp = std::any_of(pool.endpoints.begin(), pool.endpoints.end(),
+                               [](const Endpoint& e) { return e.kind == Endpoint::Kind::tcp; });
+  for (const char* name : {"interface", "keepalive", "source_address", "tcp_user_timeout"}) {
+    const Place place = said.place(name);
+    if (tcp || !said.has(name)) continue;
+    report.problem(place, std::string(name) + " (line " + std::to_string(place.line) +
+                              ") is without effect: no endpoint of " + title_of(pool) +
+                              " is tcp://");
+  }
+}
+
 // Where nothing is dialled and nothing is kept, few settings mean anything.
 void check_slots(const pool::PoolPolicy& pool, const Said& said, Report& report) {
   for (const Setting<pool::PoolPolicy>& setting : pool_settings()) {
@@ -122,6 +136,7 @@ void check_connections(const pool::PoolPolicy& pool, const Said& said, Report& r
   check_share(pool, said, report);
   check_warm(pool, said, report);
   check_times(pool, said, report);
+  check_tcp(pool, said, report);
 }
 
 }  // namespace

@@ -1,9 +1,12 @@
 #include "config/kinds.h"
 
+#include <arpa/inet.h>
+#include <net/if.h>
 #include <sys/un.h>
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 
 #include "base/limits.h"
 #include "config/later.h"
@@ -133,6 +136,74 @@ std::string Time::write(Duration duration) const {
 
 std::string Time::bounds() const {
   return range(min, max);
+}
+
+namespace {
+
+// The kernel's bounds: MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL, MAX_TCP_KEEPCNT of include/net/tcp.h.
+constexpr Duration kLongestKeepalive = 32767s;
+constexpr int kMostProbes = 127;
+
+std::optional<Duration> whole_seconds(std::string_view text) {
+  const std::optional<Duration> time = parse_duration(text);
+  if (!time || *time < 1s || *time > kLongestKeepalive || *time % 1s != 0s) return std::nullopt;
+  return time;
+}
+
+std::optional<Keepalive> parse_keepalive(std::string_view text) {
+  const size_t first = text.find('/');
+  const size_t second = first == text.npos ? text.npos : text.find('/', first + 1);
+  if (second == text.npos) return std::nullopt;
+  const auto idle = whole_seconds(text.substr(0, first));
+  const auto interval = whole_seconds(text.substr(first + 1, second - first - 1));
+  const std::string_view digits = text.substr(second + 1);
+  int count = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), count);
+  const bool whole = error == std::errc{} && end == digits.data() + digits.size();
+  if (!idle || !interval || !whole || count < 1 || count > kMostProbes) return std::nullopt;
+  return Keepalive{*idle, *interval, count};
+}
+
+}  // namespace
+
+std::optional<Keepalive> KeepaliveTimes::read(const Value& value, Reading& reading) const {
+  const auto* text = value.get<std::string>();
+  if (text != nullptr && *text == "off") return Keepalive{0s, 0s, 0};
+  if (text != nullptr) {
+    if (auto keepalive = parse_keepalive(*text)) return keepalive;
+  }
+  reading.wrong(
+      value,
+      "\"off\", or silence, interval and number of probes, such as \"15s/5s/3\", of 1s to "
+      "32767s, 1s to 32767s and 1 to 127");
+  return std::nullopt;
+}
+
+std::string KeepaliveTimes::write(const Keepalive& keepalive) const {
+  if (keepalive.idle == 0s) return toml_string("off");
+  return toml_string(duration_text(keepalive.idle) + "/" + duration_text(keepalive.interval) + "/" +
+                     std::to_string(keepalive.count));
+}
+
+std::optional<std::string> AddressLiteral::read(const Value& value, Reading& reading) const {
+  const auto* text = value.get<std::string>();
+  in6_addr address;
+  if (text != nullptr && (text->empty() || inet_pton(AF_INET, text->c_str(), &address) == 1 ||
+                          inet_pton(AF_INET6, text->c_str(), &address) == 1)) {
+    return *text;
+  }
+  reading.wrong(value, "an IPv4 or IPv6 address of this host, such as \"192.0.2.7\"");
+  return std::nullopt;
+}
+
+std::optional<std::string> InterfaceName::read(const Value& value, Reading& reading) const {
+  const auto* text = value.get<std::string>();
+  if (text != nullptr && text->size() < IFNAMSIZ && text->find('\0') == text->npos &&
+      text->find('/') == text->npos) {
+    return *text;
+  }
+  reading.wrong(value, "the name of a network interface, such as \"eth0\", of at most 15 bytes");
+  return std::nullopt;
 }
 
 std::optional<bool> Flag::read(const Value& value, Reading& reading) const {

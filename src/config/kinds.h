@@ -17,6 +17,7 @@
 #include "base/endpoint_pattern.h"
 #include "base/file_owner.h"
 #include "config/accounts.h"
+#include "base/keepalive.h"
 #include "config/setting.h"
 #include "config/text.h"
 
@@ -67,6 +68,27 @@ struct Time {
 
  private:
   std::optional<Duration> parse(const Value& value) const;
+};
+
+// "IDLE/INTERVAL/COUNT", such as "15s/5s/3", or "off".
+struct KeepaliveTimes {
+  std::optional<Keepalive> read(const Value& value, Reading& reading) const;
+  std::string write(const Keepalive& keepalive) const;
+  std::string bounds() const { return {}; }
+};
+
+// An IPv4 or IPv6 address, or "".
+struct AddressLiteral {
+  std::optional<std::string> read(const Value& value, Reading& reading) const;
+  std::string write(const std::string& address) const { return toml_string(address); }
+  std::string bounds() const { return {}; }
+};
+
+// The name of a network interface, or "".
+struct InterfaceName {
+  std::optional<std::string> read(const Value& value, Reading& reading) const;
+  std::string write(const std::string& name) const { return toml_string(name); }
+  std::string bounds() const { return {}; }
 };
 
 struct Flag {

@@ -19,7 +19,6 @@ inline constexpr std::array kLaterSettings = std::to_array<std::string_view>({
     "handoff",
     "health",
     "insecure",
-    "keepalive",
     "keepalive_time",
     "keepalive_timeout",
     "lazy",

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/tcp.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/time.h>
@@ -49,7 +50,6 @@ constexpr Option kUsual[] = {
 
 constexpr Option kUsualTcp[] = {
     {IPPROTO_TCP, TCP_CORK, 0},           // the last bytes would wait for 200 ms
-    {IPPROTO_TCP, TCP_USER_TIMEOUT, 0},   // the connection would break earlier or later
     {IPPROTO_TCP, TCP_NOTSENT_LOWAT, 0},  // writability would come late
 };
 
@@ -119,16 +119,50 @@ int get(int fd, int level, int name, int otherwise) {
   return getsockopt(fd, level, name, &value, &length) == 0 ? value : otherwise;
 }
 
-bool set_keepalive(int fd, const DialOptions& options) {
-  if (!options.keepalive) return set(fd, {SOL_SOCKET, SO_KEEPALIVE, 0});
-  return set(fd, {IPPROTO_TCP, TCP_KEEPIDLE, options.keepalive_idle_s}) &&
-         set(fd, {IPPROTO_TCP, TCP_KEEPINTVL, options.keepalive_interval_s}) &&
-         set(fd, {IPPROTO_TCP, TCP_KEEPCNT, options.keepalive_count}) &&
+template <class Unit>
+int count_of(Duration duration) {
+  return static_cast<int>(std::chrono::duration_cast<Unit>(duration).count());
+}
+
+bool set_keepalive(int fd, const Keepalive& keepalive) {
+  using std::chrono::seconds;
+  if (keepalive.idle == Duration::zero()) return set(fd, {SOL_SOCKET, SO_KEEPALIVE, 0});
+  return set(fd, {IPPROTO_TCP, TCP_KEEPIDLE, count_of<seconds>(keepalive.idle)}) &&
+         set(fd, {IPPROTO_TCP, TCP_KEEPINTVL, count_of<seconds>(keepalive.interval)}) &&
+         set(fd, {IPPROTO_TCP, TCP_KEEPCNT, keepalive.count}) &&
          set(fd, {SOL_SOCKET, SO_KEEPALIVE, 1});
 }
 
 bool set_dialled(int fd, const DialOptions& options) {
-  return set(fd, {IPPROTO_TCP, TCP_NODELAY, options.nodelay ? 1 : 0}) && set_keepalive(fd, options);
+  const int user_timeout = count_of<std::chrono::milliseconds>(options.user_timeout);
+  return set(fd, {IPPROTO_TCP, TCP_NODELAY, options.nodelay ? 1 : 0}) &&
+         set(fd, {IPPROTO_TCP, TCP_USER_TIMEOUT, user_timeout}) &&
+         set_keepalive(fd, options.keepalive);
+}
+
+absl::Status bind_to_interface(int fd, const std::string& name) {
+  if (name.empty()) return absl::OkStatus();
+  const auto size = static_cast<socklen_t>(name.size());
+  if (setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name.data(), size) == 0) return absl::OkStatus();
+  return errno_status(errno, "interface \"" + name + "\"");
+}
+
+// Of which port the kernel decides when it connects, so that one address serves more connections
+// than it has ports.
+absl::Status bind_to_address(int fd, int family, const std::string& literal) {
+  if (literal.empty()) return absl::OkStatus();
+  const std::string what = "source_address \"" + literal + "\"";
+  const bool ipv6 = literal.find(':') != literal.npos;
+  if (ipv6 != (family == AF_INET6)) {
+    return absl::InvalidArgumentError(what + " is not of the family of the server's address");
+  }
+  const auto address = literal_address({Endpoint::Kind::tcp, literal, 0, {}});
+  if (!address) return absl::InvalidArgumentError(what + " is no address");
+  if (!set(fd, {IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1}) ||
+      bind(fd, address->raw(), address->length) != 0) {
+    return errno_status(errno, what);
+  }
+  return absl::OkStatus();
 }
 
 bool clear_timeouts(int fd) {
@@ -156,10 +190,11 @@ bool restore_buffers(int fd, int family) {
          copy_size(fresh.get(), fd, SO_RCVBUF) && set(fd, {SOL_SOCKET, SO_BUF_LOCK, 0});
 }
 
-// An interface that the dial did not bind to: undoing that needs CAP_NET_RAW. A dial to a
-// link-local address binds to its scope.
-bool on_own_interface(int fd, uint32_t scope) {
+// Not one that the dial did not bind to: undoing that needs CAP_NET_RAW. A dial to a link-local
+// address binds to its scope.
+bool on_own_interface(int fd, uint32_t scope, const std::string& wanted) {
   const auto bound = static_cast<uint32_t>(get(fd, SOL_SOCKET, SO_BINDTOIFINDEX, 0));
+  if (!wanted.empty()) return bound == if_nametoindex(wanted.c_str());
   return bound == 0 || bound == scope;
 }
 
@@ -178,19 +213,19 @@ bool restore_ipv4(int fd) {
          heeds_path_mtu(fd, IPPROTO_IP, IP_MTU_DISCOVER);
 }
 
-bool restore_ipv6(int fd, const SocketAddress& peer) {
+bool restore_ipv6(int fd, const SocketAddress& peer, const DialOptions& options) {
   sockaddr_in6 in;
   std::memcpy(&in, &peer.storage, sizeof in);
   // The packets of a mapped address are IPv4.
   if (IN6_IS_ADDR_V4MAPPED(&in.sin6_addr) && !restore_ipv4(fd)) return false;
   return set_all(fd, kThoroughIpv6) && clear_route(fd, IPPROTO_IPV6, IPV6_RTHDR) &&
          heeds_path_mtu(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER) &&
-         on_own_interface(fd, in.sin6_scope_id);
+         on_own_interface(fd, in.sin6_scope_id, options.interface);
 }
 
-bool restore_ip(int fd, const SocketAddress& peer) {
-  if (peer.family() == AF_INET6) return restore_ipv6(fd, peer);
-  return restore_ipv4(fd) && on_own_interface(fd, 0);
+bool restore_ip(int fd, const SocketAddress& peer, const DialOptions& options) {
+  if (peer.family() == AF_INET6) return restore_ipv6(fd, peer, options);
+  return restore_ipv4(fd) && on_own_interface(fd, 0, options.interface);
 }
 
 // Nobody is sent SIGURG, nor another signal than SIGIO, for a socket that it gave back.
@@ -212,22 +247,24 @@ bool restore_usual(int fd, const SocketAddress& peer, const DialOptions& options
   return !has_upper_layer(fd) && set_all(fd, kUsualTcp) && set_dialled(fd, options);
 }
 
-bool restore_thorough(int fd, const SocketAddress& peer) {
+bool restore_thorough(int fd, const SocketAddress& peer, const DialOptions& options) {
   if (!clear_signals(fd) || !set_all(fd, kThorough) || !nothing_pending(fd)) return false;
   if (!peer.is_tcp()) return set_all(fd, kThoroughUnix);
-  return clear_linger(fd) && set_all(fd, kThoroughTcp) && restore_ip(fd, peer);
+  return clear_linger(fd) && set_all(fd, kThoroughTcp) && restore_ip(fd, peer, options);
 }
 
 }  // namespace
 
 absl::Status apply_options(int fd, int family, const DialOptions& options) {
-  if (family == AF_UNIX || set_dialled(fd, options)) return absl::OkStatus();
-  return errno_status(errno, "set the options of a TCP socket");
+  if (family == AF_UNIX) return absl::OkStatus();
+  if (!set_dialled(fd, options)) return errno_status(errno, "set the options of a TCP socket");
+  if (absl::Status bound = bind_to_interface(fd, options.interface); !bound.ok()) return bound;
+  return bind_to_address(fd, family, options.source_address);
 }
 
 bool restore_options(int fd, const SocketAddress& peer, const DialOptions& options, Heir heir) {
   return restore_usual(fd, peer, options) &&
-         (heir == Heir::same_user || restore_thorough(fd, peer));
+         (heir == Heir::same_user || restore_thorough(fd, peer, options));
 }
 
 }  // namespace berth::net

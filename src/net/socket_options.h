@@ -5,19 +5,21 @@
 // socket_options.cc. Sources: socket(7), tcp(7), ip(7), ipv6(7), unix(7), fcntl(2).
 #pragma once
 
+#include <string>
+
 #include "absl/status/status.h"
+#include "base/keepalive.h"
 #include "net/address.h"
 
 namespace berth::net {
 
 struct DialOptions {
   bool nodelay = true;
-  // Probes after 15 s of silence, 3 of them 5 s apart: a server that vanished without a word is
-  // noticed within half a minute.
-  bool keepalive = true;
-  int keepalive_idle_s = 15;
-  int keepalive_interval_s = 5;
-  int keepalive_count = 3;
+  Keepalive keepalive;
+  Duration user_timeout{};  // TCP_USER_TIMEOUT, whole milliseconds; 0: the kernel's own
+  // What packets come from; empty: what the route says. A literal of the address's family.
+  std::string source_address;
+  std::string interface;
   // Lock TCP sockets to their peer (net/pin.h); a dial that cannot, fails. Off where can_pin() says
   // no, and where packets come from another address than the one dialled, as with a load balancer
   // inside connect(2) (cgroup connect4 hooks).
@@ -26,7 +28,9 @@ struct DialOptions {
   friend bool operator==(const DialOptions&, const DialOptions&) = default;
 };
 
-// Sets what `options` asks for on a fresh TCP socket; nothing to do for AF_UNIX.
+// Sets what `options` asks for on a fresh TCP socket; nothing to do for AF_UNIX. An error names the
+// setting: an interface that is not there, an address that is not this host's, or of another
+// family.
 absl::Status apply_options(int fd, int family, const DialOptions& options);
 
 // Who gets the connection next. Of the same user, it is spared what only a program that means

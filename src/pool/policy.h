@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/endpoint.h"
+#include "base/keepalive.h"
 #include "base/steps.h"
 #include "base/time.h"
 
@@ -66,6 +67,11 @@ struct PoolPolicy {
   Duration acquire_timeout = 5s;
   Duration dial_timeout = 5s;
   Duration reset_timeout = 1s;
+
+  Keepalive keepalive = {};
+  Duration tcp_user_timeout = 0s;   // 0: the kernel's own
+  std::string source_address = {};  // a literal; "": what the route says
+  std::string interface = {};       // likewise
 
   Duration lease_warn = 0s;     // 0 off; a lease held longer is told of
   Duration lease_timeout = 0s;  // 0 off; a lease held longer is revoked

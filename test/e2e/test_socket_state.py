@@ -6,6 +6,7 @@ share them.
 
 import fcntl
 import os
+import re
 import signal
 import socket
 import struct
@@ -13,6 +14,7 @@ import time
 
 import pytest
 
+import berth
 from berthd import settle
 from processes import disconnect, wait_readable, wait_until
 from upstream import Mute, Upstream, ask, read_line
@@ -319,3 +321,31 @@ def test_nobody_is_sent_a_signal_for_a_socket_that_it_gave_back(berthd, upstream
         assert not caught
     finally:
         signal.signal(signal.SIGIO, before)
+
+
+def test_a_pools_connections_are_dialled_as_it_says(berthd, upstream):
+    """The programs see it on the socket, and the server in where they come from."""
+    daemon = berthd({"echo": {"endpoints": [upstream.url], "keepalive": "40s/7s/9", "tcp_user_timeout": "4321ms",
+                              "source_address": "127.0.0.9", "interface": "lo"},
+                     "quiet": {"endpoints": [upstream.url], "keepalive": "off"}})
+    with daemon.session() as session:
+        with session.lease("echo") as lease:
+            tcp = [lease.sock.getsockopt(socket.IPPROTO_TCP, name)
+                   for name in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT)]
+            assert tcp == [40, 7, 9, 4321]
+            assert lease.sock.getsockname()[0] == "127.0.0.9"
+            ask(lease.sock)
+        with session.lease("quiet") as lease:
+            assert lease.sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 0
+
+
+def test_an_address_or_interface_that_is_not_there_is_a_failed_dial_in_words(berthd, upstream):
+    daemon = berthd({"address": {"endpoints": [upstream.url], "source_address": "192.0.2.1"},
+                     "family": {"endpoints": [upstream.url], "source_address": "::1"},
+                     "interface": {"endpoints": [upstream.url], "interface": "none0"}})
+    with daemon.session() as session:
+        for key, words in [("address", 'source_address "192.0.2.1": Cannot assign requested address'),
+                           ("family", 'source_address "::1" is not of the family of the server\'s address'),
+                           ("interface", 'interface "none0": No such device')]:
+            with pytest.raises(berth.UpstreamDown, match=re.escape(words)):
+                session.lease(key)

@@ -55,7 +55,7 @@ std::map<std::string, std::string> documented(const std::string& section) {
     } else if (line == ".El") {
       entry = nullptr;
     } else if (entry != nullptr) {
-      *entry += as_read(line) + " ";
+      *entry += as_read(replaced(line, "\\&", "")) + " ";
     }
   }
   return entries;

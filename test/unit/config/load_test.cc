@@ -50,6 +50,10 @@ idle_timeout = "never"
 max_lifetime = "1d"
 acquire_timeout = "250ms"
 dial_timeout = "2s"
+keepalive = "1m/10s/4"
+tcp_user_timeout = "20s"
+source_address = "::1"
+interface = "lo"
 reset_timeout = "3s"
 greeting = {send = "g"}
 login = {send = "l"}
@@ -93,6 +97,10 @@ fail_fast = false
                             .acquire_timeout = 250ms,
                             .dial_timeout = 2s,
                             .reset_timeout = 3s,
+                            .keepalive = {60s, 10s, 4},
+                            .tcp_user_timeout = 20s,
+                            .source_address = "::1",
+                            .interface = "lo",
                             .greeting = {{Step::Kind::send, "g", {}, {}}},
                             .login = {{Step::Kind::send, "l", {}, {}}},
                             .check = {{Step::Kind::send, "c", {}, {}}},

@@ -243,6 +243,28 @@ TEST_F(ConfigMessage, DynamicKeys) {
   EXPECT_EQ(problems_in("dynamic = 1\n"), Lines{"1: dynamic must be a table, [dynamic]; found 1"});
 }
 
+TEST_F(ConfigMessage, HowASocketIsDialled) {
+  const std::string keepalive =
+      "keepalive must be \"off\", or silence, interval and number of probes, such as \"15s/5s/3\", "
+      "of "
+      "1s to 32767s, 1s to 32767s and 1 to 127; found ";
+  for (const char* text : {"15s", "15s/5s", "15s/5s/3/1", "15s/5s/0", "15s/5s/128", "0s/5s/3",
+                           "500ms/5s/3", "1500ms/5s/3", "15s/10h/3", "on", "", "15s/5s/x"}) {
+    EXPECT_EQ(problems_with("keepalive = \"" + std::string(text) + "\""),
+              Lines{keepalive + "\"" + text + "\""});
+  }
+  EXPECT_EQ(problems_with("source_address = \"localhost\""),
+            Lines{"source_address must be an IPv4 or IPv6 address of this host, such as "
+                  "\"192.0.2.7\"; found \"localhost\""});
+  EXPECT_EQ(problems_with("interface = \"an-interface-of-16\""),
+            Lines{"interface must be the name of a network interface, such as \"eth0\", of at most "
+                  "15 bytes; found \"an-interface-of-16\""});
+  EXPECT_EQ(problems_in("[pool.a]\nendpoints = [\"unix:///x\"]\ninterface = \"lo\"\n"
+                        "keepalive = \"off\"\n"),
+            (Lines{"3: interface (line 3) is without effect: no endpoint of [pool.a] is tcp://",
+                   "4: keepalive (line 4) is without effect: no endpoint of [pool.a] is tcp://"}));
+}
+
 TEST_F(ConfigMessage, Groups) {
   EXPECT_EQ(problems_with("allow_groups = [\"no such group\", \"*\", true]"),
             (Lines{"allow_groups: unknown group \"no such group\"",

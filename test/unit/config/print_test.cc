@@ -60,6 +60,10 @@ idle_timeout = "10m"
 max_lifetime = "30m"
 acquire_timeout = "5s"
 dial_timeout = "5s"
+keepalive = "15s/5s/3"
+tcp_user_timeout = "never"
+source_address = ""
+interface = ""
 reset_timeout = "1s"
 lease_warn = "never"
 lease_timeout = "never"
@@ -117,6 +121,10 @@ idle_timeout = "never"
 max_lifetime = "1500us"
 acquire_timeout = "23h"
 dial_timeout = "90s"
+keepalive = "1h/1s/127"
+tcp_user_timeout = "1m"
+source_address = "2001:db8::1"
+interface = "eth0"
 reset_timeout = "1ms"
 greeting = {expect_re = '220 .*\d'}
 login = [{send = "A\u0000\r\n\"ü\\\\\\xff\\xfe"}, {until_re = "> $", timeout = "1500us"}]
@@ -130,6 +138,7 @@ fail_fast = false
 
 [pool.0]
 endpoints = ["unix://@abstract"]
+keepalive = "off"
 warm = "single-use"
 max_warm_age = "8s"
 min_idle = 1

@@ -1,6 +1,7 @@
 #include "net/socket_options.h"
 
 #include <linux/tcp.h>
+#include <net/if.h>
 #include <sys/time.h>
 
 #include <csignal>
@@ -215,10 +216,51 @@ TEST(SocketOptions, AClosedDescriptorIsNotRestored) {
 
 TEST(SocketOptions, OptionsThatCannotBeSetAreAnErrorInWords) {
   DialOptions options;
-  options.keepalive_idle_s = 0;
+  options.keepalive.idle = std::chrono::hours(10);
   const UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   EXPECT_EQ(std::string(apply_options(fd.get(), AF_INET, options).message()),
             "set the options of a TCP socket: Invalid argument");
+  options = {};
+  options.interface = "no-such-one";
+  EXPECT_EQ(std::string(apply_options(fd.get(), AF_INET, options).message()),
+            "interface \"no-such-one\": No such device");
+  options = {};
+  options.source_address = "192.0.2.1";
+  EXPECT_EQ(std::string(apply_options(fd.get(), AF_INET, options).message()),
+            "source_address \"192.0.2.1\": Cannot assign requested address");
+  EXPECT_EQ(std::string(apply_options(fd.get(), AF_INET6, options).message()),
+            "source_address \"192.0.2.1\" is not of the family of the server's address");
+}
+
+TEST(SocketOptions, ADialSetsWhatItsPoolSaysAndARestoreSetsItAgain) {
+  DialOptions options = test::dial_options();
+  options.keepalive = {std::chrono::seconds(77), std::chrono::seconds(7), 9};
+  options.user_timeout = std::chrono::milliseconds(4321);
+  options.source_address = "127.0.0.9";
+  options.interface = "lo";
+  const Connection c("tcp://127.0.0.1:1", options);
+  const UniqueFd& fd = c.fd;
+  const auto option = [&](int level, int name) {
+    int value = 0;
+    socklen_t length = sizeof value;
+    EXPECT_EQ(getsockopt(fd.get(), level, name, &value, &length), 0);
+    return value;
+  };
+  const auto expect_all = [&] {
+    EXPECT_EQ(option(IPPROTO_TCP, TCP_KEEPIDLE), 77);
+    EXPECT_EQ(option(IPPROTO_TCP, TCP_KEEPINTVL), 7);
+    EXPECT_EQ(option(IPPROTO_TCP, TCP_KEEPCNT), 9);
+    EXPECT_EQ(option(IPPROTO_TCP, TCP_USER_TIMEOUT), 4321);
+  };
+  expect_all();
+  EXPECT_TRUE(local_address(fd.get())->text().starts_with("127.0.0.9:"));
+  EXPECT_EQ(option(SOL_SOCKET, SO_BINDTOIFINDEX), static_cast<int>(if_nametoindex("lo")));
+  for (const int name : {TCP_KEEPIDLE, TCP_USER_TIMEOUT}) {
+    const int changed = 5;
+    EXPECT_EQ(setsockopt(fd.get(), IPPROTO_TCP, name, &changed, sizeof changed), 0);
+  }
+  EXPECT_TRUE(restore_options(fd.get(), c.address, options));
+  expect_all();
 }
 
 }  // namespace
