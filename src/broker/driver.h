@@ -22,6 +22,7 @@
 #include "loop/timer.h"
 #include "net/socket_state.h"
 #include "pool/depot.h"
+#include "wire/step_run.h"
 
 namespace berth::broker {
 
@@ -136,14 +137,16 @@ class PoolDriver {
   void dial_failed(ConnectionId id, const std::string& error);
 
   // driver_steps.cc
-  // The compiled steps of a pool's policy; nullptr: it has none.
+  // What a pool's policy says of its servers, compiled; nullptr: nothing.
   struct Programs {
     PoolId pool;
     std::shared_ptr<const wire::StepProgram> greeting, login, reset, check;
   };
   void compile(PoolId id);
   const Programs& programs_of(PoolId id) const { return programs_[id.index()]; }
-  // Returns whether there are such steps.
+  // nullptr: there is nothing to be said.
+  std::unique_ptr<wire::Exchange> exchange_of(const pool::Connection& connection, Talk talk) const;
+  // Returns whether there is something.
   bool begin(ConnectionId id, Talk talk);
   void talked(ConnectionId id, Talk talk, const std::string& why);
   void ready(ConnectionId id);

@@ -1,4 +1,4 @@
-// The driver's part that goes through steps with servers: what becomes of a dialogue, and what
+// The driver's part that talks with servers: what becomes of a dialogue, and what
 // follows it.
 #include <fmt/format.h>
 
@@ -14,6 +14,10 @@ namespace {
 
 std::shared_ptr<const wire::StepProgram> program_of(const Steps& steps) {
   return steps.empty() ? nullptr : std::make_shared<const wire::StepProgram>(steps);
+}
+
+std::unique_ptr<wire::Exchange> run_of(const std::shared_ptr<const wire::StepProgram>& program) {
+  return program != nullptr ? std::make_unique<wire::StepRun>(program) : nullptr;
 }
 
 CloseReason fault_of(Talk talk) {
@@ -55,20 +59,25 @@ void PoolDriver::carry_out(const pool::Perform& action) {
   if (greeted || !begin(id, Talk::check)) ready(id);
 }
 
+std::unique_ptr<wire::Exchange> PoolDriver::exchange_of(const pool::Connection& connection,
+                                                        Talk talk) const {
+  const Programs& programs = programs_of(connection.pool);
+  switch (talk) {
+    case Talk::greeting: return run_of(programs.greeting);
+    case Talk::login:
+    case Talk::relogin: return run_of(programs.login);
+    case Talk::reset: return run_of(programs.reset);
+    case Talk::check: return run_of(programs.check);
+  }
+  return nullptr;
+}
+
 bool PoolDriver::begin(ConnectionId id, Talk talk) {
   const pool::Connection& connection = *depot_.connection(id);
-  const Programs& programs = programs_of(connection.pool);
-  std::shared_ptr<const wire::StepProgram> program;
-  switch (talk) {
-    case Talk::greeting: program = programs.greeting; break;
-    case Talk::login:
-    case Talk::relogin: program = programs.login; break;
-    case Talk::reset: program = programs.reset; break;
-    case Talk::check: program = programs.check; break;
-  }
-  if (program == nullptr) return false;
+  std::unique_ptr<wire::Exchange> exchange = exchange_of(connection, talk);
+  if (exchange == nullptr) return false;
   const int fd = upstreams_.find(id)->fd.get();
-  dialogues_.begin(id, talk, fd, std::move(program), connection.deadline.when);
+  dialogues_.begin(id, talk, fd, std::move(exchange), connection.deadline.when);
   return true;
 }
 
