@@ -45,4 +45,12 @@ class Secret {
   std::shared_ptr<const Memory> memory_;
 };
 
+// A secret that a setting names by its file.
+struct FiledSecret {
+  std::string path;  // as it is written; empty: there is none
+  Secret secret;
+
+  friend bool operator==(const FiledSecret&, const FiledSecret&) = default;
+};
+
 }  // namespace berth

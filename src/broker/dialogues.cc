@@ -22,6 +22,7 @@ constexpr size_t kReadBytes = 4096;
 
 const char* name_of(Talk talk) {
   switch (talk) {
+    case Talk::proxy: return "proxy";
     case Talk::greeting: return "greeting";
     case Talk::login: return "login";
     case Talk::reset: return "reset";

@@ -1,4 +1,4 @@
-// Dialogues: talks with servers, on sockets that nobody holds at the time.
+// Dialogues: talks with servers, and proxies before them, on sockets that nobody holds at the time.
 //
 // Loop thread only. Borrows each socket for as long as its dialogue lasts.
 #pragma once
@@ -20,7 +20,7 @@
 namespace berth::broker {
 
 // Which setting it is about.
-enum class Talk : uint8_t { greeting, login, reset, relogin, check };
+enum class Talk : uint8_t { proxy, greeting, login, reset, relogin, check };
 const char* name_of(Talk talk);
 
 class Dialogues {

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/status_text.h"
 #include "net/close.h"
+#include "net/pin.h"
 #include "net/process.h"
 
 namespace berth::broker {
@@ -228,18 +229,28 @@ void PoolDriver::pump() {
 
 void PoolDriver::carry_out(const pool::Dial& action) {
   const pool::Pool& pool = depot_.pool(action.pool);
-  dialer_.dial(action.connection, pool.endpoints()[action.endpoint].endpoint, dial_options_);
+  const Endpoint& server = pool.endpoints()[action.endpoint].endpoint;
+  const Proxy* proxy = pool.policy().proxy_to(server);
+  if (proxy == nullptr) return dialer_.dial(action.connection, server, dial_options_);
+  net::DialOptions options = dial_options_;
+  options.pin = false;  // dialed() pins it for good
+  dialer_.dial(action.connection, proxy->server, options);
 }
 
 void PoolDriver::dialed(ConnectionId id, absl::StatusOr<Dialed> result) {
-  if (result.ok()) {
+  const Proxy* proxy = proxy_of(id);
+  absl::Status status = result.status();
+  if (status.ok() && proxy != nullptr && dial_options_.pin) {
+    status = net::pin_connected(result->fd.get(), result->peer);
+  }
+  if (status.ok()) {
     Upstream& upstream = upstreams_.insert(id);
     upstream.fd = std::move(result->fd);
     upstream.peer = result->peer;
     upstream.options = dial_options_;
-    if (!begin(id, Talk::greeting) && !begin(id, Talk::login)) ready(id);
+    if (!begin(id, Talk::proxy) && !begin(id, Talk::greeting) && !begin(id, Talk::login)) ready(id);
   } else {
-    dial_failed(id, text_of(result.status()));
+    dial_failed(id, (proxy != nullptr ? proxy->name() + ": " : "") + text_of(status));
   }
   pump();
 }
@@ -406,6 +417,14 @@ void PoolDriver::reset_revoked() {
     release_slots(1);
   }
   if (!revoked_.empty()) revoked_timer_.arm(revoked_.front().reset_at);
+}
+
+// nullptr: it goes to its server itself.
+const Proxy* PoolDriver::proxy_of(ConnectionId id) const {
+  const pool::Connection* connection = depot_.connection(id);
+  if (connection == nullptr) return nullptr;
+  const pool::Pool& pool = depot_.pool(connection->pool);
+  return pool.policy().proxy_to(pool.endpoints()[connection->endpoint].endpoint);
 }
 
 const char* PoolDriver::key_of(ConnectionId id) const {

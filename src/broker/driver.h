@@ -22,6 +22,7 @@
 #include "loop/timer.h"
 #include "net/socket_state.h"
 #include "pool/depot.h"
+#include "wire/proxy_handshake.h"
 #include "wire/step_run.h"
 
 namespace berth::broker {
@@ -140,6 +141,7 @@ class PoolDriver {
   // What a pool's policy says of its servers, compiled; nullptr: nothing.
   struct Programs {
     PoolId pool;
+    std::shared_ptr<const wire::ProxyAccess> proxy;
     std::shared_ptr<const wire::StepProgram> greeting, login, reset, check;
   };
   void compile(PoolId id);
@@ -161,6 +163,7 @@ class PoolDriver {
   void publish();
   void warn_of(const pool::Event& event);
   Recipient* recipient(SessionId id) const;
+  const Proxy* proxy_of(ConnectionId id) const;
   const char* key_of(ConnectionId id) const;
 
   loop::Loop& loop_;

@@ -1,4 +1,4 @@
-// The driver's part that talks with servers: what becomes of a dialogue, and what
+// The driver's part that talks with servers and proxies: what becomes of a dialogue, and what
 // follows it.
 #include <fmt/format.h>
 
@@ -16,12 +16,18 @@ std::shared_ptr<const wire::StepProgram> program_of(const Steps& steps) {
   return steps.empty() ? nullptr : std::make_shared<const wire::StepProgram>(steps);
 }
 
+std::shared_ptr<const wire::ProxyAccess> access_of(const pool::PoolPolicy& policy) {
+  if (!policy.via) return nullptr;
+  return std::make_shared<const wire::ProxyAccess>(*policy.via, policy.via_password.secret);
+}
+
 std::unique_ptr<wire::Exchange> run_of(const std::shared_ptr<const wire::StepProgram>& program) {
   return program != nullptr ? std::make_unique<wire::StepRun>(program) : nullptr;
 }
 
 CloseReason fault_of(Talk talk) {
   switch (talk) {
+    case Talk::proxy: break;  // what it fails is a dial
     case Talk::greeting:
     case Talk::login:
     case Talk::relogin: return CloseReason::login_failed;
@@ -36,8 +42,14 @@ CloseReason fault_of(Talk talk) {
 void PoolDriver::compile(PoolId id) {
   const pool::PoolPolicy& policy = depot_.pool(id).policy();
   if (programs_.size() <= id.index()) programs_.resize(id.index() + 1);
-  programs_[id.index()] = {id, program_of(policy.greeting), program_of(policy.login),
-                           program_of(policy.reset), program_of(policy.check)};
+  programs_[id.index()] = {
+      id,
+      access_of(policy),
+      program_of(policy.greeting),
+      program_of(policy.login),
+      program_of(policy.reset),
+      program_of(policy.check),
+  };
 }
 
 void PoolDriver::carry_out(const pool::Perform& action) {
@@ -63,6 +75,10 @@ std::unique_ptr<wire::Exchange> PoolDriver::exchange_of(const pool::Connection& 
                                                         Talk talk) const {
   const Programs& programs = programs_of(connection.pool);
   switch (talk) {
+    case Talk::proxy:
+      if (proxy_of(connection.id) == nullptr) return nullptr;
+      return wire::proxy_handshake(
+          programs.proxy, depot_.pool(connection.pool).endpoints()[connection.endpoint].endpoint);
     case Talk::greeting: return run_of(programs.greeting);
     case Talk::login:
     case Talk::relogin: return run_of(programs.login);
@@ -86,7 +102,9 @@ void PoolDriver::talked(ConnectionId id, Talk talk, const std::string& why) {
     failed(id, talk, why);
   } else {
     const bool relogin = depot_.pool(depot_.connection(id)->pool).policy().relogin;
-    const bool more = (talk == Talk::greeting && begin(id, Talk::login)) ||
+    const bool fresh = talk == Talk::proxy || talk == Talk::greeting;
+    const bool more = (talk == Talk::proxy && begin(id, Talk::greeting)) ||
+                      (fresh && begin(id, Talk::login)) ||
                       (talk == Talk::reset && relogin && begin(id, Talk::relogin));
     if (!more) ready(id);
   }
@@ -107,7 +125,9 @@ void PoolDriver::failed(ConnectionId id, Talk talk, const std::string& why) {
   const pool::Connection& connection = *depot_.connection(id);
   const pool::Pool& pool = depot_.pool(connection.pool);
   const std::string& endpoint = pool.endpoints()[connection.endpoint].name;
-  const std::string error = fmt::format("{}: {}: {}", endpoint, name_of(talk), why);
+  // A handshake names whom it failed with.
+  const std::string error =
+      talk == Talk::proxy ? why : fmt::format("{}: {}: {}", endpoint, name_of(talk), why);
   if (connection.state == pool::State::connecting) {
     close_upstream(upstreams_.take(id), key_of(id));
     return dial_failed(id, error);

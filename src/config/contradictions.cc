@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <initializer_list>
 
+#include "base/limits.h"
 #include "config/catalogue.h"
 #include "config/text.h"
 
@@ -101,6 +102,39 @@ void check_warm(const pool::PoolPolicy& pool, const Said& said, Report& report) 
   }
 }
 
+bool dials_tcp(const pool::PoolPolicy& pool) {
+  return std::any_of(pool.endpoints.begin(), pool.endpoints.end(),
+                     [](const Endpoint& e) { return e.kind == Endpoint::Kind::tcp; });
+}
+
+// What a proxy's user and his password are for, and what a proxy can be told.
+void check_via(const pool::PoolPolicy& pool, const Said& said, Report& report) {
+  if (!all_valid(said, {"endpoints", "via", "via_password_file"})) return;
+  const auto refuse = [&](const char* name, const std::string& why) {
+    const Place place = said.place(name);
+    const std::string where = place.line > 0 ? " (line " + std::to_string(place.line) + ")" : "";
+    report.problem(place, name + where + why);
+  };
+  if (pool.via && said.has("endpoints") && !dials_tcp(pool)) {
+    refuse("via", " is without effect: no endpoint of [pool." + pool.key +
+                      "] is tcp://, and to others no proxy leads");
+  }
+  const size_t password = pool.via_password.secret.bytes().size();
+  const bool has_user = pool.via && !pool.via->user.empty();
+  if (password > 0 && !has_user) {
+    return refuse("via_password_file", " is without effect: no user stands in via");
+  }
+  if (!has_user) return;
+  const bool http = pool.via->kind == Proxy::Kind::http;
+  const size_t most = http ? kMaxHttpPasswordBytes : kMaxSocksPasswordBytes;
+  if (password > most) {
+    refuse("via_password_file", " holds a password of more than " + std::to_string(most) +
+                                    " bytes, too long for " + (http ? "HTTP" : "SOCKS5"));
+  } else if (password == 0 && !http) {
+    refuse("via", " has a user, but no via_password_file; SOCKS5 knows no user without password");
+  }
+}
+
 // Where nothing is dialled and nothing is kept, few settings mean anything.
 void check_slots(const pool::PoolPolicy& pool, const Said& said, Report& report) {
   for (const Setting<pool::PoolPolicy>& setting : pool_settings()) {
@@ -119,9 +153,16 @@ void check_connections(const pool::PoolPolicy& pool, const Said& said, Report& r
   check_share(pool, said, report);
   check_warm(pool, said, report);
   check_times(pool, said, report);
+  check_via(pool, said, report);
 }
 
 }  // namespace
+
+void fit_defaults(pool::PoolPolicy& pool, const Said& said) {
+  if (!said.has("via") && !dials_tcp(pool)) pool.via.reset();
+  if (said.has("via_password_file")) return;
+  if (said.has("via") || !pool.via) pool.via_password = {};
+}
 
 void check_pool(const pool::PoolPolicy& pool, const Said& said, Report& report) {
   const std::string title = "[pool." + pool.key + "]";

@@ -7,6 +7,10 @@
 
 namespace berth::config {
 
+// Takes from a pool what it has by default only and cannot mean it: a proxy where none leads, and
+// a password that was written for another proxy.
+void fit_defaults(pool::PoolPolicy& pool, const Said& said);
+
 void check_pool(const pool::PoolPolicy& pool, const Said& said, Report& report);
 
 // What the pools ask for together against what [daemon] allows. `said` is [daemon]'s.

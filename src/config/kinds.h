@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/endpoint.h"
+#include "base/proxy.h"
 #include "config/setting.h"
 #include "config/text.h"
 
@@ -119,6 +120,13 @@ struct FileMode {
 struct EndpointList {
   std::optional<std::vector<Endpoint>> read(const Value& value, Reading& reading) const;
   std::string write(const std::vector<Endpoint>& endpoints) const;
+  std::string bounds() const { return {}; }
+};
+
+// The URL of a proxy, or "none".
+struct ProxyUrl {
+  std::optional<std::optional<Proxy>> read(const Value& value, Reading& reading) const;
+  std::string write(const std::optional<Proxy>& proxy) const;
   std::string bounds() const { return {}; }
 };
 

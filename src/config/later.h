@@ -36,7 +36,6 @@ inline constexpr std::array kLaterSettings = std::to_array<std::string_view>({
     "tls",
     "traces",
     "verify",
-    "via",
 });
 
 inline constexpr std::array kLaterTables = std::to_array<std::string_view>({"dynamic", "socket"});

@@ -149,6 +149,7 @@ class Loader {
     pool.key = entry.name;
     const Said said = read_table({"[pool." + entry.name + "]", entry.place, *table},
                                  pool_settings(), report, users_, pool);
+    fit_defaults(pool, said);
     check_pool(pool, said, report);
     loaded_.settings.pools.push_back(std::move(pool));
   }
