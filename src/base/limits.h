@@ -88,5 +88,12 @@ inline constexpr size_t kMaxStepInputBytes = 64 * 1024;
 inline constexpr size_t kMaxStepMatchBytes = 1024;
 // Bytes of a server's answer in the text of a failure.
 inline constexpr size_t kMaxStepBytesShown = 100;
+// The user at a proxy: RFC 1929 counts it in a byte.
+inline constexpr size_t kMaxProxyUserBytes = 255;
+// Its password: for SOCKS5 the same; for HTTP what, with the user and in base64, is still a secret.
+inline constexpr size_t kMaxSocksPasswordBytes = 255;
+inline constexpr size_t kMaxHttpPasswordBytes = 2048;
+// What an HTTP proxy says before the server behind it is heard: its headers.
+inline constexpr size_t kMaxProxyReplyBytes = 8 * 1024;
 
 }  // namespace berth

@@ -105,10 +105,14 @@ std::string_view Secret::bytes() const {
 }
 
 Secret Secret::of(std::string_view bytes) {
-  BERTH_CHECK(bytes.size() <= kMaxSecretBytes, "a secret is no longer than its memory");
+  return made(bytes.size(), [bytes](char* out) { bytes.copy(out, bytes.size()); });
+}
+
+Secret Secret::made(size_t size, const std::function<void(char* out)>& write) {
+  BERTH_CHECK(size <= kMaxSecretBytes, "a secret is no longer than its memory");
   auto memory = std::make_shared<Memory>();
-  bytes.copy(memory->data(), bytes.size());
-  memory->seal(bytes.size());
+  write(memory->data());
+  memory->seal(size);
   return Secret(std::move(memory));
 }
 

@@ -8,6 +8,7 @@
 
 #include <absl/status/statusor.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -20,6 +21,10 @@ class Secret {
 
   // A copy of `bytes`, for secrets that do not come from a file. Requires: kMaxSecretBytes at most.
   static Secret of(std::string_view bytes);
+
+  // `size` bytes that `write` puts where they stay, so that there is no other copy. Requires: as
+  // above.
+  static Secret made(size_t size, const std::function<void(char* out)>& write);
 
   // What the file holds, less one line break at the end: 1 to kMaxSecretBytes bytes, of a regular
   // file that only its owner may read or write, who is root or this process's user; or root's,
@@ -38,6 +43,14 @@ class Secret {
   explicit Secret(std::shared_ptr<const Memory> memory) : memory_(std::move(memory)) {}
 
   std::shared_ptr<const Memory> memory_;
+};
+
+// A secret that a setting names by its file.
+struct FiledSecret {
+  std::string path;  // as it is written; empty: there is none
+  Secret secret;
+
+  friend bool operator==(const FiledSecret&, const FiledSecret&) = default;
 };
 
 }  // namespace berth

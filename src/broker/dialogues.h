@@ -1,4 +1,4 @@
-// Dialogues: goes through steps with servers, on sockets that nobody holds at the time.
+// Dialogues: talks with servers, and proxies before them, on sockets that nobody holds at the time.
 //
 // Loop thread only. Borrows each socket for as long as its dialogue lasts.
 #pragma once
@@ -15,12 +15,12 @@
 #include "loop/loop.h"
 #include "loop/timer.h"
 #include "loop/watch_set.h"
-#include "wire/step_run.h"
+#include "wire/exchange.h"
 
 namespace berth::broker {
 
-// Which setting's steps they are.
-enum class Talk : uint8_t { greeting, login, reset, relogin, check };
+// Which setting it is about.
+enum class Talk : uint8_t { proxy, greeting, login, reset, relogin, check };
 const char* name_of(Talk talk);
 
 class Dialogues {
@@ -31,8 +31,8 @@ class Dialogues {
   Dialogues(loop::Loop& loop, Callback callback);
 
   // Requires: this connection is in no dialogue. It fails at `until`, once expire() is called, and
-  // earlier if a step has a timeout of its own.
-  void begin(ConnectionId id, Talk talk, int fd, std::shared_ptr<const wire::StepProgram> program,
+  // earlier if a part of the exchange has a timeout of its own.
+  void begin(ConnectionId id, Talk talk, int fd, std::unique_ptr<wire::Exchange> exchange,
              TimePoint until);
   // No effect if there is none.
   void abandon(ConnectionId id);
@@ -41,17 +41,13 @@ class Dialogues {
 
  private:
   struct Dialogue {
-    Dialogue(Talk what, int socket, std::shared_ptr<const wire::StepProgram> program,
-             TimePoint begun_at, TimePoint end)
-        : talk(what), fd(socket), run(std::move(program)), begun(begun_at), until(end) {}
-
     Talk talk;
     int fd;
-    wire::StepRun run;
+    std::unique_ptr<wire::Exchange> exchange;
     TimePoint begun;
     TimePoint until;
-    size_t step = SIZE_MAX;  // that is under way
-    TimePoint step_until = kNever;
+    size_t part = SIZE_MAX;  // that is under way
+    TimePoint part_until = kNever;
     uint32_t watched = 0;  // epoll events
   };
 
@@ -59,15 +55,15 @@ class Dialogues {
   void receive(Dialogue& dialogue);
   void advance(ConnectionId id);
   void send(Dialogue& dialogue);
-  void time_step(Dialogue& dialogue);
+  void time_part(Dialogue& dialogue);
   bool watch(ConnectionId id, Dialogue& dialogue);
   void finish(ConnectionId id, const std::string& why);
   void forget(ConnectionId id);
 
   loop::Loop& loop_;
   Callback callback_;
-  absl::flat_hash_map<ConnectionId, std::unique_ptr<Dialogue>> dialogues_;
-  TimePoint next_step_end_ = kNever;  // or earlier
+  absl::flat_hash_map<ConnectionId, Dialogue> dialogues_;
+  TimePoint next_part_end_ = kNever;  // or earlier
   loop::Timer timer_;
   loop::WatchSet watch_;
 };

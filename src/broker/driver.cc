@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/status_text.h"
 #include "net/close.h"
+#include "net/pin.h"
 #include "net/process.h"
 
 namespace berth::broker {
@@ -227,19 +228,29 @@ void PoolDriver::pump() {
 
 void PoolDriver::carry_out(const pool::Dial& action) {
   const pool::Pool& pool = depot_.pool(action.pool);
-  dialer_.dial(action.connection, pool.endpoints()[action.endpoint].endpoint,
-               programs_of(action.pool).options);
+  const Endpoint& server = pool.endpoints()[action.endpoint].endpoint;
+  const Programs& programs = programs_of(action.pool);
+  if (const Proxy* proxy = pool.policy().proxy_to(server)) {
+    return dialer_.dial(action.connection, proxy->server, programs.unpinned);
+  }
+  dialer_.dial(action.connection, server, programs.options);
 }
 
 void PoolDriver::dialed(ConnectionId id, absl::StatusOr<Dialed> result) {
-  if (result.ok()) {
+  const Proxy* proxy = proxy_of(id);
+  absl::Status status = result.status();
+  if (status.ok() && proxy != nullptr && pin_) {
+    status = net::pin_connected(result->fd.get(), result->peer);
+  }
+  if (status.ok()) {
     Upstream& upstream = upstreams_.insert(id);
     upstream.fd = std::move(result->fd);
     upstream.peer = result->peer;
-    upstream.options = std::move(result->options);
-    if (!begin(id, Talk::greeting) && !begin(id, Talk::login)) ready(id);
+    const Programs& programs = programs_of(depot_.connection(id)->pool);
+    upstream.options = proxy != nullptr ? programs.options : std::move(result->options);
+    if (!begin(id, Talk::proxy) && !begin(id, Talk::greeting) && !begin(id, Talk::login)) ready(id);
   } else {
-    dial_failed(id, text_of(result.status()));
+    dial_failed(id, (proxy != nullptr ? proxy->name() + ": " : "") + text_of(status));
   }
   pump();
 }
@@ -406,6 +417,14 @@ void PoolDriver::reset_revoked() {
     release_slots(1);
   }
   if (!revoked_.empty()) revoked_timer_.arm(revoked_.front().reset_at);
+}
+
+// nullptr: it goes to its server itself.
+const Proxy* PoolDriver::proxy_of(ConnectionId id) const {
+  const pool::Connection* connection = depot_.connection(id);
+  if (connection == nullptr) return nullptr;
+  const pool::Pool& pool = depot_.pool(connection->pool);
+  return pool.policy().proxy_to(pool.endpoints()[connection->endpoint].endpoint);
 }
 
 const char* PoolDriver::key_of(ConnectionId id) const {

@@ -22,6 +22,8 @@
 #include "loop/timer.h"
 #include "net/socket_state.h"
 #include "pool/depot.h"
+#include "wire/proxy_handshake.h"
+#include "wire/step_run.h"
 
 namespace berth::broker {
 
@@ -135,15 +137,19 @@ class PoolDriver {
   void dial_failed(ConnectionId id, const std::string& error);
 
   // driver_steps.cc
-  // The compiled steps of a pool's policy; nullptr: it has none.
+  // What a pool's policy says of its servers, compiled; nullptr: nothing.
   struct Programs {
     PoolId pool;
     std::shared_ptr<const net::DialOptions> options;
+    std::shared_ptr<const net::DialOptions> unpinned;  // for a proxy; dialed() pins it for good
+    std::shared_ptr<const wire::ProxyAccess> proxy;
     std::shared_ptr<const wire::StepProgram> greeting, login, reset, check;
   };
   void compile(PoolId id);
   const Programs& programs_of(PoolId id) const { return programs_[id.index()]; }
-  // Returns whether there are such steps.
+  // nullptr: there is nothing to be said.
+  std::unique_ptr<wire::Exchange> exchange_of(const pool::Connection& connection, Talk talk) const;
+  // Returns whether there is something.
   bool begin(ConnectionId id, Talk talk);
   void talked(ConnectionId id, Talk talk, const std::string& why);
   void ready(ConnectionId id);
@@ -158,6 +164,7 @@ class PoolDriver {
   void publish();
   void warn_of(const pool::Event& event);
   Recipient* recipient(SessionId id) const;
+  const Proxy* proxy_of(ConnectionId id) const;
   const char* key_of(ConnectionId id) const;
 
   loop::Loop& loop_;

@@ -1,4 +1,4 @@
-// The driver's part that goes through steps with servers: what becomes of a dialogue, and what
+// The driver's part that talks with servers and proxies: what becomes of a dialogue, and what
 // follows it.
 #include <fmt/format.h>
 
@@ -26,8 +26,18 @@ std::shared_ptr<const net::DialOptions> options_of(const pool::PoolPolicy& polic
   return std::make_shared<const net::DialOptions>(std::move(options));
 }
 
+std::shared_ptr<const wire::ProxyAccess> access_of(const pool::PoolPolicy& policy) {
+  if (!policy.via) return nullptr;
+  return std::make_shared<const wire::ProxyAccess>(*policy.via, policy.via_password.secret);
+}
+
+std::unique_ptr<wire::Exchange> run_of(const std::shared_ptr<const wire::StepProgram>& program) {
+  return program != nullptr ? std::make_unique<wire::StepRun>(program) : nullptr;
+}
+
 CloseReason fault_of(Talk talk) {
   switch (talk) {
+    case Talk::proxy: break;  // what it fails is a dial
     case Talk::greeting:
     case Talk::login:
     case Talk::relogin: return CloseReason::login_failed;
@@ -42,12 +52,16 @@ CloseReason fault_of(Talk talk) {
 void PoolDriver::compile(PoolId id) {
   const pool::PoolPolicy& policy = depot_.pool(id).policy();
   if (programs_.size() <= id.index()) programs_.resize(id.index() + 1);
-  programs_[id.index()] = {id,
-                           options_of(policy, pin_),
-                           program_of(policy.greeting),
-                           program_of(policy.login),
-                           program_of(policy.reset),
-                           program_of(policy.check)};
+  programs_[id.index()] = {
+      id,
+      options_of(policy, pin_),
+      policy.via ? options_of(policy, false) : nullptr,
+      access_of(policy),
+      program_of(policy.greeting),
+      program_of(policy.login),
+      program_of(policy.reset),
+      program_of(policy.check),
+  };
 }
 
 void PoolDriver::carry_out(const pool::Perform& action) {
@@ -69,20 +83,29 @@ void PoolDriver::carry_out(const pool::Perform& action) {
   if (greeted || !begin(id, Talk::check)) ready(id);
 }
 
+std::unique_ptr<wire::Exchange> PoolDriver::exchange_of(const pool::Connection& connection,
+                                                        Talk talk) const {
+  const Programs& programs = programs_of(connection.pool);
+  switch (talk) {
+    case Talk::proxy:
+      if (proxy_of(connection.id) == nullptr) return nullptr;
+      return wire::proxy_handshake(
+          programs.proxy, depot_.pool(connection.pool).endpoints()[connection.endpoint].endpoint);
+    case Talk::greeting: return run_of(programs.greeting);
+    case Talk::login:
+    case Talk::relogin: return run_of(programs.login);
+    case Talk::reset: return run_of(programs.reset);
+    case Talk::check: return run_of(programs.check);
+  }
+  return nullptr;
+}
+
 bool PoolDriver::begin(ConnectionId id, Talk talk) {
   const pool::Connection& connection = *depot_.connection(id);
-  const Programs& programs = programs_of(connection.pool);
-  std::shared_ptr<const wire::StepProgram> program;
-  switch (talk) {
-    case Talk::greeting: program = programs.greeting; break;
-    case Talk::login:
-    case Talk::relogin: program = programs.login; break;
-    case Talk::reset: program = programs.reset; break;
-    case Talk::check: program = programs.check; break;
-  }
-  if (program == nullptr) return false;
+  std::unique_ptr<wire::Exchange> exchange = exchange_of(connection, talk);
+  if (exchange == nullptr) return false;
   const int fd = upstreams_.find(id)->fd.get();
-  dialogues_.begin(id, talk, fd, std::move(program), connection.deadline.when);
+  dialogues_.begin(id, talk, fd, std::move(exchange), connection.deadline.when);
   return true;
 }
 
@@ -91,7 +114,9 @@ void PoolDriver::talked(ConnectionId id, Talk talk, const std::string& why) {
     failed(id, talk, why);
   } else {
     const bool relogin = depot_.pool(depot_.connection(id)->pool).policy().relogin;
-    const bool more = (talk == Talk::greeting && begin(id, Talk::login)) ||
+    const bool fresh = talk == Talk::proxy || talk == Talk::greeting;
+    const bool more = (talk == Talk::proxy && begin(id, Talk::greeting)) ||
+                      (fresh && begin(id, Talk::login)) ||
                       (talk == Talk::reset && relogin && begin(id, Talk::relogin));
     if (!more) ready(id);
   }
@@ -112,7 +137,9 @@ void PoolDriver::failed(ConnectionId id, Talk talk, const std::string& why) {
   const pool::Connection& connection = *depot_.connection(id);
   const pool::Pool& pool = depot_.pool(connection.pool);
   const std::string& endpoint = pool.endpoints()[connection.endpoint].name;
-  const std::string error = fmt::format("{}: {}: {}", endpoint, name_of(talk), why);
+  // A handshake names whom it failed with.
+  const std::string error =
+      talk == Talk::proxy ? why : fmt::format("{}: {}: {}", endpoint, name_of(talk), why);
   if (connection.state == pool::State::connecting) {
     close_upstream(upstreams_.take(id), key_of(id));
     return dial_failed(id, error);

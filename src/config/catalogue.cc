@@ -1,6 +1,7 @@
 #include "config/catalogue.h"
 
 #include "config/kinds.h"
+#include "config/secret_path.h"
 #include "config/step_list.h"
 
 namespace berth::config {
@@ -90,6 +91,8 @@ const std::vector<Setting<PoolPolicy>>& pool_settings() {
   static const std::vector<Setting<P>> settings = {
       {"protocol", only_word<P>("raw", later_protocols()), Effect::reload, Scope::slots_too},
       {"endpoints", field(&P::endpoints, EndpointList{}), Effect::renew, Scope::slots_too},
+      {"via", field(&P::via, ProxyUrl{}), Effect::renew},
+      {"via_password_file", field(&P::via_password, SecretPath{}), Effect::renew},
       {"balance", field(&P::balance, balances())},
       {"allow_users", field(&P::allow_uids, AccountList{Accounts::Kind::user}), Effect::reload,
        Scope::slots_too},

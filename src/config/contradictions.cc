@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <initializer_list>
 
+#include "base/limits.h"
 #include "config/catalogue.h"
 #include "config/text.h"
 
@@ -104,17 +105,49 @@ void check_warm(const pool::PoolPolicy& pool, const Said& said, Report& report) 
   }
 }
 
+bool dials_tcp(const pool::PoolPolicy& pool) {
+  return std::any_of(pool.endpoints.begin(), pool.endpoints.end(),
+                     [](const Endpoint& e) { return e.kind == Endpoint::Kind::tcp; });
+}
+
 // What only TCP has.
 void check_tcp(const pool::PoolPolicy& pool, const Said& said, Report& report) {
   if (!said.has("endpoints") || !said.valid("endpoints")) return;
-  const bool tcp = std::any_of(pool.endpoints.begin(), pool.endpoints.end(),
-                               [](const Endpoint& e) { return e.kind == Endpoint::Kind::tcp; });
+  const bool tcp = dials_tcp(pool);
   for (const char* name : {"interface", "keepalive", "source_address", "tcp_user_timeout"}) {
     const Place place = said.place(name);
     if (tcp || !said.has(name)) continue;
     report.problem(place, std::string(name) + " (line " + std::to_string(place.line) +
                               ") is without effect: no endpoint of " + title_of(pool) +
                               " is tcp://");
+  }
+}
+
+// What a proxy's user and his password are for, and what a proxy can be told.
+void check_via(const pool::PoolPolicy& pool, const Said& said, Report& report) {
+  if (!all_valid(said, {"endpoints", "via", "via_password_file"})) return;
+  const auto refuse = [&](const char* name, const std::string& why) {
+    const Place place = said.place(name);
+    const std::string where = place.line > 0 ? " (line " + std::to_string(place.line) + ")" : "";
+    report.problem(place, name + where + why);
+  };
+  if (pool.via && said.has("endpoints") && !dials_tcp(pool)) {
+    refuse("via", " is without effect: no endpoint of " + title_of(pool) +
+                      " is tcp://, and to others no proxy leads");
+  }
+  const size_t password = pool.via_password.secret.bytes().size();
+  const bool has_user = pool.via && !pool.via->user.empty();
+  if (password > 0 && !has_user) {
+    return refuse("via_password_file", " is without effect: no user stands in via");
+  }
+  if (!has_user) return;
+  const bool http = pool.via->kind == Proxy::Kind::http;
+  const size_t most = http ? kMaxHttpPasswordBytes : kMaxSocksPasswordBytes;
+  if (password > most) {
+    refuse("via_password_file", " holds a password of more than " + std::to_string(most) +
+                                    " bytes, too long for " + (http ? "HTTP" : "SOCKS5"));
+  } else if (password == 0 && !http) {
+    refuse("via", " has a user, but no via_password_file; SOCKS5 knows no user without password");
   }
 }
 
@@ -137,6 +170,7 @@ void check_connections(const pool::PoolPolicy& pool, const Said& said, Report& r
   check_warm(pool, said, report);
   check_times(pool, said, report);
   check_tcp(pool, said, report);
+  check_via(pool, said, report);
 }
 
 }  // namespace

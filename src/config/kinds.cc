@@ -281,6 +281,24 @@ std::string EndpointList::write(const std::vector<Endpoint>& endpoints) const {
   return out + "]";
 }
 
+// No message quotes the value: it may have a password.
+std::optional<std::optional<Proxy>> ProxyUrl::read(const Value& value, Reading& reading) const {
+  const auto* text = value.get<std::string>();
+  if (text == nullptr) {
+    reading.refuse(value, " must be the URL of a proxy in quotes, or \"none\"");
+    return std::nullopt;
+  }
+  if (*text == "none") return std::optional<Proxy>();
+  auto parsed = parse_proxy(*text);
+  if (auto* proxy = std::get_if<Proxy>(&parsed)) return std::optional<Proxy>(std::move(*proxy));
+  reading.refuse(value, ": " + std::get<std::string>(parsed));
+  return std::nullopt;
+}
+
+std::string ProxyUrl::write(const std::optional<Proxy>& proxy) const {
+  return toml_string(proxy ? proxy->url() : "none");
+}
+
 std::optional<std::vector<EndpointPattern>> EndpointPatternList::read(const Value& value,
                                                                       Reading& reading) const {
   constexpr std::string_view kExpected =

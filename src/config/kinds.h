@@ -16,8 +16,9 @@
 #include "base/endpoint.h"
 #include "base/endpoint_pattern.h"
 #include "base/file_owner.h"
-#include "config/accounts.h"
 #include "base/keepalive.h"
+#include "base/proxy.h"
+#include "config/accounts.h"
 #include "config/setting.h"
 #include "config/text.h"
 
@@ -158,6 +159,13 @@ struct KeyList {
 struct EndpointList {
   std::optional<std::vector<Endpoint>> read(const Value& value, Reading& reading) const;
   std::string write(const std::vector<Endpoint>& endpoints) const;
+  std::string bounds() const { return {}; }
+};
+
+// The URL of a proxy, or "none".
+struct ProxyUrl {
+  std::optional<std::optional<Proxy>> read(const Value& value, Reading& reading) const;
+  std::string write(const std::optional<Proxy>& proxy) const;
   std::string bounds() const { return {}; }
 };
 

@@ -34,7 +34,6 @@ inline constexpr std::array kLaterSettings = std::to_array<std::string_view>({
     "tls",
     "traces",
     "verify",
-    "via",
 });
 
 constexpr bool is_later_setting(std::string_view name) {

@@ -1,16 +1,15 @@
 #include "config/step_list.h"
 
 #include <array>
-#include <cstdlib>
 #include <span>
 #include <utility>
 #include <variant>
 
 #include "base/limits.h"
 #include "base/nearest.h"
-#include "base/status_text.h"
 #include "config/kinds.h"
 #include "config/later.h"
+#include "config/secret_path.h"
 #include "config/text.h"
 
 namespace berth::config {
@@ -24,31 +23,12 @@ constexpr std::array kKinds = {Kind::send, Kind::send_file, Kind::expect, Kind::
 constexpr std::array kNames = std::to_array<std::string_view>(
     {"send", "send_file", "expect", "expect_re", "until_re", "timeout"});
 constexpr Time kTimeout{1ms, 1h, ZeroIs::refused};
-constexpr std::string_view kCredentials = "%d/";  // as in systemd's units
 
 bool is_bytes(Kind kind) {
   return kind == Kind::send || kind == Kind::expect;
 }
 
 // No message here quotes a value that is not what it should be: it may be a password.
-
-// The file that "%d/NAME" or an absolute path means; "" after telling `reading` why there is none.
-std::string resolve(const std::string& path, const Value& value, Reading& reading) {
-  const bool whole = path.find('\0') == path.npos && !path.ends_with('/');
-  if (path.starts_with('/') && whole) return path;
-  const std::string name = path.starts_with(kCredentials) ? path.substr(kCredentials.size()) : "";
-  if (name.empty() || name == ".." || name.find('/') != name.npos || !whole) {
-    reading.refuse(
-        value, " must be the absolute path of a file, or \"%d/NAME\" for a credential of systemd");
-    return {};
-  }
-  const char* folder = std::getenv("CREDENTIALS_DIRECTORY");
-  if (folder != nullptr) return std::string(folder) + "/" + name;
-  reading.refuse(value,
-                 ": %d is $CREDENTIALS_DIRECTORY, which is not set; systemd sets it for a "
-                 "service with LoadCredential=");
-  return {};
-}
 
 void read_bytes(const std::string& text, const Value& value, Reading& reading, Step& step) {
   auto bytes = unescape(text);
@@ -65,14 +45,6 @@ void read_pattern(const Value& value, Reading& reading, const Step& step) {
   if (error != nullptr) reading.refuse(value, " is no pattern: " + *error);
 }
 
-void read_secret(const Value& value, Reading& reading, Step& step) {
-  const std::string path = resolve(step.text, value, reading);
-  if (path.empty()) return;
-  auto secret = Secret::from_file(path);
-  if (!secret.ok()) return reading.refuse(value, ": " + text_of(secret.status()));
-  step.secret = *std::move(secret);
-}
-
 // What the step sends or expects.
 void read_text(const Value& value, Reading& reading, Step& step) {
   const auto* text = value.get<std::string>();
@@ -83,7 +55,10 @@ void read_text(const Value& value, Reading& reading, Step& step) {
   if (step.text.size() > kMaxStepBytes) {
     return reading.refuse(value, " is longer than " + std::to_string(kMaxStepBytes) + " bytes");
   }
-  if (step.kind == Kind::send_file) return read_secret(value, reading, step);
+  if (step.kind == Kind::send_file) {
+    step.secret = read_secret(step.text, value, reading).value_or(Secret());
+    return;
+  }
   if (!is_bytes(step.kind)) read_pattern(value, reading, step);
 }
 

@@ -17,6 +17,8 @@ namespace {
 
 // The filter sees a TCP segment at offset 0, and its IP header from SKF_NET_OFF on.
 constexpr uint32_t kSourcePort = 0;
+constexpr uint32_t kTcpFlags = 13;
+constexpr uint32_t kSyn = 0x02;
 constexpr uint32_t kIpVersion = static_cast<uint32_t>(SKF_NET_OFF);
 constexpr uint32_t kIpv4Source = static_cast<uint32_t>(SKF_NET_OFF) + 12;
 constexpr uint32_t kIpv6Source = static_cast<uint32_t>(SKF_NET_OFF) + 8;
@@ -63,6 +65,7 @@ void require_ipv6(Program& program, const in6_addr& source) {
 }
 
 void require_source(Program& program, const SocketAddress& peer) {
+  BERTH_CHECK(peer.is_tcp(), "only TCP sockets are pinned");
   if (peer.family() == AF_INET) {
     sockaddr_in in;
     std::memcpy(&in, &peer.storage, sizeof in);
@@ -89,17 +92,27 @@ absl::Status refused(int fd, int error_number, const SocketAddress& peer) {
       attempt + (is_locked(fd) ? ": it is pinned already" : ": this kernel wants CAP_NET_ADMIN"));
 }
 
-}  // namespace
-
-absl::Status pin_to_peer(int fd, const SocketAddress& peer) {
-  BERTH_CHECK(peer.is_tcp(), "only TCP sockets are pinned");
-  Program program;
-  require_source(program, peer);
+absl::Status lock(Program& program, int fd, const SocketAddress& peer) {
   const int on = 1;
   if (program.attach(fd) != 0 || setsockopt(fd, SOL_SOCKET, SO_LOCK_FILTER, &on, sizeof on) != 0) {
     return refused(fd, errno, peer);
   }
   return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status pin_to_peer(int fd, const SocketAddress& peer) {
+  Program program;
+  require_source(program, peer);
+  return lock(program, fd, peer);
+}
+
+absl::Status pin_connected(int fd, const SocketAddress& peer) {
+  Program program;
+  require_source(program, peer);
+  program.require(BPF_B, kTcpFlags, 0, kSyn);
+  return lock(program, fd, peer);
 }
 
 absl::Status can_pin() {

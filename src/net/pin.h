@@ -27,4 +27,8 @@ absl::Status can_pin();
 // the socket must then not be handed out.
 absl::Status pin_to_peer(int fd, const SocketAddress& peer);
 
+// For a connected TCP socket whose peer leads elsewhere as it is told, as a proxy does: it cannot
+// even be connected to the same peer again.
+absl::Status pin_connected(int fd, const SocketAddress& peer);
+
 }  // namespace berth::net

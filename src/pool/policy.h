@@ -3,11 +3,14 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/endpoint.h"
 #include "base/keepalive.h"
+#include "base/proxy.h"
+#include "base/secret.h"
 #include "base/steps.h"
 #include "base/time.h"
 
@@ -49,6 +52,10 @@ struct PoolPolicy {
 
   // Where to dial; or slot: alone, for leases that carry no connection.
   std::vector<Endpoint> endpoints;
+
+  // Through which tcp endpoints are dialled, and its user's password.
+  std::optional<Proxy> via = {};
+  FiledSecret via_password = {};
 
   Balance balance = Balance::round_robin;
 
@@ -94,6 +101,11 @@ struct PoolPolicy {
   // Rule 18: what is leased are bare slots.
   bool lends_slots() const {
     return !endpoints.empty() && endpoints.front().kind == Endpoint::Kind::slot;
+  }
+
+  // The proxy on the way to an endpoint; nullptr: none.
+  const Proxy* proxy_to(const Endpoint& endpoint) const {
+    return via && endpoint.kind == Endpoint::Kind::tcp ? &*via : nullptr;
   }
 
   // Whether the first holder reads what the server says first.

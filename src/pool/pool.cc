@@ -260,9 +260,7 @@ void Pool::yield(TimePoint now, Waiter& batch, Actions& actions) {
 void Pool::connection_due(TimePoint now, Connection& connection, Actions& actions) {
   switch (connection.state) {
     case State::connecting:
-      note_failure(now, connection,
-                   endpoints_[connection.endpoint].name + ": no connection within " +
-                       format_duration(policy_.dial_timeout) + " (dial_timeout)");
+      note_failure(now, connection, overdue_dial(connection));
       close(now, connection, CloseReason::dead, actions);
       break;
     case State::resetting:
@@ -282,6 +280,13 @@ void Pool::connection_due(TimePoint now, Connection& connection, Actions& action
     case State::closing: BERTH_CHECK(false, "this state has no deadline");
   }
   settle(now, actions);
+}
+
+std::string Pool::overdue_dial(const Connection& connection) const {
+  const Endpoints::Place& place = endpoints_[connection.endpoint];
+  const Proxy* proxy = policy_.proxy_to(place.endpoint);
+  return place.name + ": no connection within " + format_duration(policy_.dial_timeout) +
+         " (dial_timeout)" + (proxy != nullptr ? " through " + proxy->name() : "");
 }
 
 void Pool::waiter_due(TimePoint now, Waiter& waiter, Actions& actions) {

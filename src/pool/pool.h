@@ -211,6 +211,7 @@ class Pool {
   void perform(TimePoint now, Connection& connection, Task task, Actions& actions);
   void check_all(TimePoint quiet_before, TimePoint now, uint32_t endpoint, Actions& actions);
   static CloseReason overdue(const Connection& connection);
+  std::string overdue_dial(const Connection& connection) const;
   void note_coming(Pass& pass) const;
   void end_steps(TimePoint now, CloseReason reason, Actions& actions);
 

@@ -1,7 +1,6 @@
 #include "wire/step_run.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <iterator>
 #include <utility>
 
@@ -25,39 +24,6 @@ std::string_view bytes_of(const Step& step) {
   return step.kind == Kind::send_file ? step.secret.bytes() : std::string_view(step.text);
 }
 
-// Fewer bytes of a secret tell nothing, and are likely something else.
-constexpr size_t kLeastPiece = 4;
-
-// Marks what of `bytes` is the secret, or may be its end or its beginning where `bytes` was cut.
-void mark(std::string_view bytes, std::string_view secret, std::vector<bool>& hidden) {
-  if (secret.empty()) return;
-  const auto hide = [&](size_t at, size_t size) {
-    std::fill_n(hidden.begin() + static_cast<std::ptrdiff_t>(at), size, true);
-  };
-  for (size_t at = bytes.find(secret); at != bytes.npos; at = bytes.find(secret, at + 1)) {
-    hide(at, secret.size());
-  }
-  for (size_t size = std::min(secret.size(), bytes.size()); size >= kLeastPiece; --size) {
-    if (bytes.starts_with(secret.substr(secret.size() - size))) hide(0, size);
-    if (bytes.ends_with(secret.substr(0, size))) hide(bytes.size() - size, size);
-  }
-}
-
-std::string escaped(char c) {
-  switch (c) {
-    case '\r': return "\\r";
-    case '\n': return "\\n";
-    case '\t': return "\\t";
-    case '"': return "\\\"";
-    case '\\': return "\\\\";
-    default: break;
-  }
-  if (c >= 0x20 && c < 0x7f) return {c};
-  char text[8];
-  std::snprintf(text, sizeof text, "\\x%02x", static_cast<unsigned>(static_cast<unsigned char>(c)));
-  return text;
-}
-
 // One of each kind that ^, $ and \b tell apart: part of a word, a line break, anything else.
 constexpr char kNextKinds[] = {' ', '\n', 'a'};
 
@@ -74,17 +40,9 @@ StepProgram::StepProgram(Steps steps) : steps_(std::move(steps)), patterns_(step
 }
 
 std::string StepProgram::shown(std::string_view bytes, Part part) const {
-  std::vector<bool> hidden(bytes.size());
-  for (const Step& step : steps_) mark(bytes, step.secret.bytes(), hidden);
-  const size_t size = std::min(bytes.size(), kMaxStepBytesShown);
-  const size_t begin = part == Part::first ? 0 : bytes.size() - size;
-  std::string out = begin > 0 ? "…" : "";
-  for (size_t i = begin; i < begin + size; ++i) {
-    if (!hidden[i]) out += escaped(bytes[i]);
-    if (hidden[i] && (i == begin || !hidden[i - 1])) out += "***";
-  }
-  if (begin + size < bytes.size()) out += "…";
-  return '"' + out + '"';
+  std::vector<std::string_view> secrets;
+  for (const Step& step : steps_) secrets.push_back(step.secret.bytes());
+  return wire::shown(bytes, part, secrets);
 }
 
 StepRun::StepRun(std::shared_ptr<const StepProgram> program) : program_(std::move(program)) {
@@ -115,10 +73,11 @@ void StepRun::sent(size_t size) {
   }
 }
 
-void StepRun::feed(std::string_view bytes) {
-  if (state_ == State::failed || bytes.empty()) return;
+size_t StepRun::feed(std::string_view bytes) {
+  if (state_ == State::failed || bytes.empty()) return bytes.size();
   input_ += bytes;
   go_on();
+  return bytes.size();
 }
 
 void StepRun::end() {
@@ -167,7 +126,7 @@ StepRun::Progress StepRun::look_for_bytes() {
   const std::string& wanted = step().text;
   const size_t to = std::min(wanted.size(), input_.size());
   if (input_.compare(looked_at_, to - looked_at_, wanted, looked_at_, to - looked_at_) != 0) {
-    return disappointed(program_->shown(input_, StepProgram::Part::first) + " came");
+    return disappointed(program_->shown(input_, Part::first) + " came");
   }
   looked_at_ = taken_ = to;
   return to == wanted.size() ? Progress::satisfied : Progress::wants_more;
@@ -178,14 +137,14 @@ StepRun::Progress StepRun::look_at_line() {
   looked_at_ = std::min(found, input_.size());
   if (looked_at_ > kMaxStepLineBytes) {
     return disappointed("a line of more than " + std::to_string(kMaxStepLineBytes) +
-                        " bytes came, " + program_->shown(input_, StepProgram::Part::first));
+                        " bytes came, " + program_->shown(input_, Part::first));
   }
   if (found == input_.npos) return Progress::wants_more;
   taken_ = found + 1;
   std::string_view line(input_.data(), found);
   if (line.ends_with('\r')) line.remove_suffix(1);
   if (pattern().matches_all_of(line)) return Progress::satisfied;
-  return disappointed(program_->shown(line, StepProgram::Part::first) + " came");
+  return disappointed(program_->shown(line, Part::first) + " came");
 }
 
 // What has come is searched in blocks whose borders do not depend on how it came, each together
@@ -211,7 +170,7 @@ StepRun::Progress StepRun::search() {
   if (limit < kMaxStepInputBytes) return Progress::wants_more;
   const std::string_view seen(input_.data(), limit);
   return disappointed("none is in " + std::to_string(limit) + " bytes, which end with " +
-                      program_->shown(seen, StepProgram::Part::last));
+                      program_->shown(seen, Part::last));
 }
 
 // Whether the pattern matches within input_[begin, end), whatever comes next.
@@ -232,7 +191,7 @@ std::string StepRun::title() const {
 }
 
 std::string StepRun::expected() const {
-  std::string text = program_->shown(step().text, StepProgram::Part::first);
+  std::string text = program_->shown(step().text, Part::first);
   switch (step().kind) {
     case Kind::expect_re: return "a line that matches " + text;
     case Kind::until_re: return "a match of " + text;
@@ -243,8 +202,7 @@ std::string StepRun::expected() const {
 std::string StepRun::said_so_far(const char* before) const {
   if (input_.empty()) return {};
   const bool many = state_ == State::expecting && step().kind == Kind::until_re;
-  return before +
-         program_->shown(input_, many ? StepProgram::Part::last : StepProgram::Part::first);
+  return before + program_->shown(input_, many ? Part::last : Part::first);
 }
 
 StepRun::Progress StepRun::disappointed(const std::string& by) {
@@ -254,8 +212,8 @@ StepRun::Progress StepRun::disappointed(const std::string& by) {
 
 void StepRun::fail_for_more() {
   const bool over = index_ == program_->size();
-  fail((over ? "after the last step: " : title()) + "the server said more than is expected: " +
-       program_->shown(input_, StepProgram::Part::first));
+  fail((over ? "after the last step: " : title()) +
+       "the server said more than is expected: " + program_->shown(input_, Part::first));
 }
 
 void StepRun::fail(std::string text) {

@@ -1,5 +1,4 @@
-// StepProgram and StepRun: steps carried out on bytes. The engine sees neither a socket nor a
-// clock: it tells what to send, takes what came, and ends in done or failed.
+// StepProgram and StepRun: steps carried out on bytes, as an Exchange.
 //
 // Bytes that come before a step expects them (answers to what was sent without waiting) are kept
 // for it, at most kMaxStepInputBytes; those that are left after the last step fail the run. How
@@ -21,6 +20,8 @@
 
 #include "base/pattern.h"
 #include "base/steps.h"
+#include "wire/exchange.h"
+#include "wire/shown.h"
 
 namespace berth::wire {
 
@@ -34,10 +35,7 @@ class StepProgram {
   const Step& step(size_t index) const { return steps_[index]; }
   const Pattern& pattern(size_t index) const { return *patterns_[index]; }  // of *_re
 
-  // For people: at most kMaxStepBytesShown of the bytes, the first or the last, in quotes, escaped
-  // as in C. Secrets of the program are shown as ***, and what may be a piece of one at either end
-  // of the bytes.
-  enum class Part { first, last };
+  // As wire::shown(); the program's secrets are the secrets.
   std::string shown(std::string_view bytes, Part part) const;
 
  private:
@@ -45,35 +43,26 @@ class StepProgram {
   std::vector<std::optional<Pattern>> patterns_;  // as long as steps_
 };
 
-// One execution of a program. Loop thread only.
-class StepRun {
+// One execution of a program. It takes all that comes, at any time; more after the last step fails
+// even a run that was done. Loop thread only.
+class StepRun final : public Exchange {
  public:
-  enum class State { sending, expecting, done, failed };
-
   explicit StepRun(std::shared_ptr<const StepProgram> program);
 
-  State state() const { return state_; }
-  // The step that is under way, from 0; for a caller who times each.
-  size_t index() const { return index_; }
-  // How long it may take by its own setting; 0: as long as the run may.
-  Duration timeout() const;
+  State state() const override { return state_; }
+  // Names the step, what was expected, what came.
+  const std::string& why() const override { return why_; }
+  size_t index() const override { return index_; }
+  Duration timeout() const override;
 
-  // What is to be sent next, in pieces: of this step and of those that follow it without expecting
-  // anything between. Empty unless sending. Valid until the next call that is not const.
-  std::vector<std::string_view> to_send() const;
-  // The first `size` of these bytes are on their way.
-  void sent(size_t size);
+  // Of this step and of those that follow it without expecting anything between.
+  std::vector<std::string_view> to_send() const override;
+  void sent(size_t size) override;
 
-  // What the server says. It may speak at any time; more after the last step fails even a run that
-  // was done.
-  void feed(std::string_view bytes);
-
-  // The server closed the connection, or the time `after` has run out. Neither undoes done.
-  void end();
-  void time_out(Duration after);
-
-  // Why it failed, for people: the step, what was expected, what came. Never a secret.
-  const std::string& why() const { return why_; }
+  bool takes_all() const override { return true; }
+  size_t feed(std::string_view bytes) override;
+  void end() override;
+  void time_out(Duration after) override;
 
  private:
   enum class Progress { wants_more, satisfied, failed };

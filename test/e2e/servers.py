@@ -170,6 +170,53 @@ class Nginx:
         self._running.kill()
 
 
+class Microsocks:
+    """A SOCKS5 proxy that leads anywhere, and wants a password if it is given one."""
+
+    scheme = "socks5"
+
+    def __init__(self, folder, user=None, password=None):
+        self._program, = need("microsocks")
+        self._folder = folder
+        self._login = ["-u", user, "-P", password] if user else []
+        self.port = free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        self.url = f"socks5://{self.address}"
+        self.start()
+
+    def start(self):
+        self._running = Program(self._folder, self._program, "-i", "127.0.0.1", "-p", self.port, *self._login)
+        self._running.ready(lambda: try_connect(self.port))
+
+    def kill(self):
+        self._running.kill()
+
+
+class Tinyproxy:
+    """An HTTP proxy, likewise; or one that leads to the given ports only."""
+
+    scheme = "http"
+
+    def __init__(self, folder, user=None, password=None, ports=()):
+        self._program, = need("tinyproxy")
+        self._folder = folder
+        self.port = free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        self.url = f"http://{self.address}"
+        self._config = pathlib.Path(folder, "tinyproxy.conf")
+        lines = [f"Port {self.port}", "Listen 127.0.0.1", "Timeout 60", "MaxClients 100",
+                 *([f"BasicAuth {user} {password}"] if user else []), *[f"ConnectPort {port}" for port in ports]]
+        self._config.write_text("\n".join(lines) + "\n")
+        self.start()
+
+    def start(self):
+        self._running = Program(self._folder, self._program, "-d", "-c", self._config)
+        self._running.ready(lambda: try_connect(self.port))
+
+    def kill(self):
+        self._running.kill()
+
+
 class Sshd:
     CONFIG = """
         Port {port}

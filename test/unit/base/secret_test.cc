@@ -124,6 +124,17 @@ TEST(Secret, IsLeftOutOfCoreDumpsAndCannotBeOverwritten) {
   EXPECT_EQ(flags.find(" wr "), flags.npos) << flags;
 }
 
+TEST(Secret, IsMadeWhereItStays) {
+  char* where = nullptr;
+  const Secret secret = Secret::made(2, [&](char* out) {
+    where = out;
+    out[0] = 'a';
+    out[1] = 'b';
+  });
+  EXPECT_EQ(secret.bytes(), "ab");
+  EXPECT_EQ(secret.bytes().data(), where);
+}
+
 TEST(Secret, IsComparedByItsBytesAndSharedByCopies) {
   const Secret secret = Secret::of("a");
   const Secret copy = secret;  // NOLINT(performance-unnecessary-copy-initialization)

@@ -214,6 +214,8 @@ TEST_F(BrokerTest, AReloadRenewsForTheSettingsOfWhichTheManualSaysSo) {
   static const Steps kSteps = {{Step::Kind::send, "QUIT\r\n", {}, {}}};
   const std::map<std::string, std::function<void(pool::PoolPolicy&)>> changes = {
       {"endpoints", [](auto& p) { p.endpoints[0].port ^= 1; }},
+      {"via", [](auto& p) { p.via = std::get<Proxy>(parse_proxy("http://h:1")); }},
+      {"via_password_file", [](auto& p) { p.via_password.path = "/p"; }},
       {"allow_users", [](auto& p) { p.allow_uids.push_back(4711); }},
       {"allow_groups", [](auto& p) { p.allow_gids.push_back(4711); }},
       {"share", [](auto& p) { p.share = pool::Share::socket; }},

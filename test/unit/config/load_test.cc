@@ -1,6 +1,7 @@
 // Files: which are read, in which order, and what may stand in them.
 #include "config/load.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "unit/config/config_test.h"
@@ -13,6 +14,9 @@ using pool::PoolPolicy;
 class ConfigLoad : public ConfigTest {};
 
 TEST_F(ConfigLoad, AFileWithEverySettingLandsInTheSettings) {
+  write("password", "hunter2");
+  ASSERT_EQ(::chmod(path("password").c_str(), 0600), 0);
+  const Variable credentials("CREDENTIALS_DIRECTORY", folder_.c_str());
   const Loaded loaded = load_main(R"(
 [daemon]
 lease_socket = "/tmp/l.sock"
@@ -32,6 +36,8 @@ log_level = "off"
 [pool.redis]
 protocol = "raw"
 endpoints = ["TCP://Example.Org:6379", "unix:///x"]
+via = "socks5://alice@Proxy:1080"
+via_password_file = "%d/password"
 balance = "least_leased"
 allow_users = ["root", 0, 4000000000, "12345678"]
 allow_groups = ["daemon", 4000000000, 1]
@@ -81,9 +87,12 @@ fail_fast = false
                                  .drain_timeout = 0s,
                                  .log_level = "off"};
   EXPECT_EQ(loaded.settings.daemon, daemon);
+  const Endpoint proxy = {Endpoint::Kind::tcp, "proxy", 1080, ""};
   const PoolPolicy redis = {.key = "redis",
                             .endpoints = {{Endpoint::Kind::tcp, "example.org", 6379, ""},
                                           {Endpoint::Kind::unix_path, "", 0, "/x"}},
+                            .via = Proxy{Proxy::Kind::socks5, proxy, "alice"},
+                            .via_password = {"%d/password", Secret::of("hunter2")},
                             .balance = pool::Balance::least_leased,
                             .idle_order = pool::IdleOrder::fifo,
                             .max_connections = pool::kUnlimited,

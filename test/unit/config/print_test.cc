@@ -41,6 +41,8 @@ log_level = "info"
 [pool.redis]
 protocol = "raw"
 endpoints = ["tcp://[::1]:6379"]
+via = "none"
+via_password_file = "none"
 balance = "round_robin"
 allow_users = [0, 4000000000]  # root, 4000000000
 allow_groups = []
@@ -135,6 +137,10 @@ check_timeout = "1h"
 reset = [{send = "RESET\r\n"}]
 relogin = true
 fail_fast = false
+
+[pool.via]
+endpoints = ["tcp://h:1", "unix:///x"]
+via = "HTTP://al%69ce%20b@Proxy:3128"
 
 [pool.0]
 endpoints = ["unix://@abstract"]

@@ -208,6 +208,17 @@ TEST(Pin, WithoutThePrivilegeItIsRefusedInWords) {
   EXPECT_EQ(status, 0);
 }
 
+// A proxy would lead it elsewhere.
+TEST_P(PinnedFamily, OneThatIsPinnedForGoodIsNeverConnectedAgain) {
+  const Connection c(GetParam(), unpinned());
+  ASSERT_TRUE(pin_connected(c.fd.get(), c.address).ok());
+  EXPECT_TRUE(test::say(c.server, "still there"));
+  EXPECT_EQ(test::hear(c.fd), "still there");
+  connect_elsewhere(c.fd, c.address);
+  EXPECT_EQ(tcp_state(c.fd), syn_sent);
+  EXPECT_EQ(inspect_released(c.fd.get(), c.address, PeerProof::pinned).verdict, Released::dirty);
+}
+
 TEST(Pin, AConnectedSocketCanBePinnedToo) {
   SKIP_WITHOUT_PIN();
   const Connection c("tcp://127.0.0.1:1", unpinned());

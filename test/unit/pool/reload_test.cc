@@ -67,6 +67,21 @@ TEST_F(Reload, AnotherShareRenewsThePoolAndItsWaiters) {
   EXPECT_EQ(depot->connection(lease_of(waiting).connection)->owner, Owner(7, 0));
 }
 
+TEST_F(Reload, AnotherProxyOrPasswordForItRenewsThePool) {
+  const PoolId pool = add(policy());
+  const SessionId alice = session();
+  PoolPolicy p = policy();
+  const ConnectionId straight = leave_idle(alice, pool);
+  p.via = std::get<Proxy>(parse_proxy("http://bob@proxy:3128"));
+  EXPECT_TRUE(reload(pool, p));
+  EXPECT_TRUE(closed(straight, CloseReason::renewed));
+  const ConnectionId through = leave_idle(alice, pool);
+  EXPECT_FALSE(reload(pool, p));
+  p.via_password = {"/password", Secret::of("hunter2")};
+  EXPECT_TRUE(reload(pool, p));
+  EXPECT_TRUE(closed(through, CloseReason::renewed));
+}
+
 TEST_F(Reload, ALowerMaxConnectionsClosesIdleOnesNowAndLeasedOnesAtRelease) {
   const PoolId pool = add(policy());
   const SessionId alice = session();

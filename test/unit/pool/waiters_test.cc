@@ -226,6 +226,17 @@ TEST_F(Waiters, ADialThatHangsIsGivenUpAfterDialTimeout) {
   EXPECT_TRUE(closed(dialed[0], CloseReason::dead));
 }
 
+TEST_F(Waiters, OneThroughAProxyIsToldWithIt) {
+  dials = Answer::never;
+  PoolPolicy through = policy();
+  through.via = std::get<Proxy>(parse_proxy("socks5://alice@proxy:1080"));
+  const uint64_t request = ask(session(), add(through), 30s);
+  pass(5s);
+  EXPECT_EQ(refusals[request].why->last_dial_error,
+            "tcp://192.0.2.1:6379: no connection within 5 s (dial_timeout) through proxy "
+            "socks5://proxy:1080");
+}
+
 TEST_F(Waiters, ATimeoutTellsWhoHoldsTheConnectionsLongestFirst) {
   const PoolId pool = add(small(2));
   const SessionId alice = session(kAlice);

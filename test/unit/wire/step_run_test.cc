@@ -319,7 +319,7 @@ TEST(StepRun, HowTheBytesAreSplitMakesNoDifference) {
     done += whole.state == State::done ? 1 : 0;
     for (int again = 0; again < 8; ++again) {
       ASSERT_EQ(outcome(program, said, random, again < 2 ? 1 : 5), whole)
-          << "round " << round << ": " << program->shown(said, StepProgram::Part::first);
+          << "round " << round << ": " << program->shown(said, Part::first);
     }
   }
   EXPECT_GT(done, 40u) << "most runs fail, but not all";
