@@ -88,5 +88,14 @@ inline constexpr size_t kMaxStepInputBytes = 64 * 1024;
 inline constexpr size_t kMaxStepMatchBytes = 1024;
 // Bytes of a server's answer in the text of a failure.
 inline constexpr size_t kMaxStepBytesShown = 100;
+// Words of a dial_command or login_command, and bytes of each: a command line, not a program.
+inline constexpr size_t kMaxCommandWords = 64;
+inline constexpr size_t kMaxCommandWordBytes = 4096;
+// Programs of theirs that run at once, over all pools: each is a process of perhaps 10 MB, and more
+// than a few on a processor only slow each other down.
+inline constexpr size_t kMostCommands = 64;
+// Of what such a program writes to standard error: its end, of which the last line is told.
+inline constexpr size_t kMaxComplaintBytes = 1024;
+inline constexpr size_t kMaxComplaintBytesShown = 200;
 
 }  // namespace berth
