@@ -26,6 +26,7 @@ namespace berth::broker {
 struct Dialed {
   UniqueFd fd;
   net::SocketAddress peer;
+  bool shared = false;  // another program has, or had, a duplicate
 };
 
 class Dialer {

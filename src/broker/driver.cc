@@ -24,11 +24,6 @@ bool is_settling(const pool::Connection& connection) {
   return connection.state == pool::State::resetting && connection.task == pool::Task::inspect;
 }
 
-net::PeerProof proof_of(const Upstream& upstream) {
-  return upstream.options.pin && upstream.peer.is_tcp() ? net::PeerProof::pinned
-                                                        : net::PeerProof::compare;
-}
-
 }  // namespace
 
 PoolDriver::PoolDriver(loop::Loop& loop, const pool::DepotSettings& settings,
@@ -40,6 +35,15 @@ PoolDriver::PoolDriver(loop::Loop& loop, const pool::DepotSettings& settings,
                            absl::StatusOr<Dialed> result) { dialed(id, std::move(result)); }),
       dialogues_(loop, [this](ConnectionId id, Talk talk,
                               const std::string& why) { talked(id, talk, why); }),
+      commands_(
+          loop,
+          {[this](uint32_t count) { return could_reserve(count); },
+           [this](uint32_t count) { return reserve_slots(count); },
+           [this](uint32_t count) { release_slots(count); }},
+          [this](ConnectionId id, absl::StatusOr<Dialed> result) { dialed(id, std::move(result)); },
+          [this](ConnectionId id, Talk talk, const std::string& why) {
+            talked(id, talk, why.empty() ? flaw_after_login(id) : why);
+          }),
       idle_watch_(
           loop, upstreams_,
           [this](ConnectionId id) -> std::optional<TimePoint> {
@@ -51,6 +55,7 @@ PoolDriver::PoolDriver(loop::Loop& loop, const pool::DepotSettings& settings,
       timer_(loop,
              [this] {
                dialogues_.expire();
+               commands_.expire();
                depot_.advance(loop_.now(), actions_);
                pump();
              }),
@@ -223,11 +228,17 @@ void PoolDriver::pump() {
   }
   pumping_ = false;
   if (!depot_.journal().empty()) publish();
-  if (drained_ && depot_.drained()) std::exchange(drained_, nullptr)();
+  if (!drained_ || !depot_.drained()) return;
+  commands_.kill_leavers();
+  std::exchange(drained_, nullptr)();
 }
 
 void PoolDriver::carry_out(const pool::Dial& action) {
   const pool::Pool& pool = depot_.pool(action.pool);
+  if (const Command& command = pool.policy().dial_command; !command.empty()) {
+    const pool::Connection& connection = *depot_.connection(action.connection);
+    return commands_.dial(action.connection, job(connection, command), dial_options_);
+  }
   dialer_.dial(action.connection, pool.endpoints()[action.endpoint].endpoint, dial_options_);
 }
 
@@ -237,6 +248,7 @@ void PoolDriver::dialed(ConnectionId id, absl::StatusOr<Dialed> result) {
     upstream.fd = std::move(result->fd);
     upstream.peer = result->peer;
     upstream.options = dial_options_;
+    upstream.handed_out = result->shared;
     if (!begin(id, Talk::greeting) && !begin(id, Talk::login)) ready(id);
   } else {
     dial_failed(id, text_of(result.status()));
@@ -320,7 +332,7 @@ pool::Condition PoolDriver::inspect(ConnectionId id) {
   BERTH_CHECK(upstream != nullptr, "a connection that is given back has a socket");
   upstream->inspected = moment_;
   const net::Released released =
-      net::inspect_released(upstream->fd.get(), upstream->peer, proof_of(*upstream));
+      net::inspect_released(upstream->fd.get(), upstream->peer, upstream->proof());
   switch (released.verdict) {
     case net::Released::clean: return pool::Condition::clean;
     case net::Released::unsent: return pool::Condition::unsent;
@@ -365,6 +377,7 @@ void PoolDriver::stirred(ConnectionId id) {
 void PoolDriver::carry_out(const pool::Close& action) {
   dialer_.abandon(action.connection);
   dialogues_.abandon(action.connection);
+  commands_.abandon(action.connection);
   if (std::unique_ptr<Upstream> upstream = upstreams_.take(action.connection)) {
     idle_watch_.remove(*upstream);
     if (log().should_log(spdlog::level::debug)) {

@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "broker/commands.h"
 #include "broker/dialer.h"
 #include "broker/dialogues.h"
 #include "broker/idle_watch.h"
@@ -100,8 +101,12 @@ class PoolDriver {
 
   const pool::Depot& depot() const { return depot_; }
 
-  // To be called at the end of each turn: sets the timer to the next deadline.
-  void end_turn() { timer_.arm(depot_.next_deadline()); }
+  // To be called at the end of each turn: sets the timer to the next deadline. Programs that wait
+  // for their turn start in the next one.
+  void end_turn() {
+    commands_.end_turn();
+    timer_.arm(depot_.next_deadline());
+  }
 
  private:
   // A connection whose last bytes the kernel has still to send, before it can be judged.
@@ -143,8 +148,11 @@ class PoolDriver {
   };
   void compile(PoolId id);
   const Programs& programs_of(PoolId id) const { return programs_[id.index()]; }
-  // Returns whether there are such steps.
+  // Returns whether there are such steps, or a program for it.
   bool begin(ConnectionId id, Talk talk);
+  bool run_login(ConnectionId id, Talk talk);
+  std::string flaw_after_login(ConnectionId id);
+  Commands::Job job(const pool::Connection& connection, const Command& command) const;
   void talked(ConnectionId id, Talk talk, const std::string& why);
   void ready(ConnectionId id);
   void failed(ConnectionId id, Talk talk, const std::string& why);
@@ -170,6 +178,7 @@ class PoolDriver {
   Dialer dialer_;
   std::vector<Programs> programs_;  // by the index of their pools' ids
   Dialogues dialogues_;
+  Commands commands_;
   IdleWatch idle_watch_;
   loop::Timer timer_;
   std::vector<Settling> settling_;

@@ -1,5 +1,6 @@
 #include "config/catalogue.h"
 
+#include "config/command_line.h"
 #include "config/kinds.h"
 #include "config/step_list.h"
 
@@ -90,6 +91,7 @@ const std::vector<Setting<PoolPolicy>>& pool_settings() {
   static const std::vector<Setting<P>> settings = {
       {"protocol", only_word<P>("raw", later_protocols()), Effect::reload, Scope::slots_too},
       {"endpoints", field(&P::endpoints, EndpointList{}), Effect::renew, Scope::slots_too},
+      {"dial_command", field(&P::dial_command, CommandLine{}), Effect::renew},
       {"balance", field(&P::balance, balances())},
       {"allow_users", field(&P::allow_uids, UserList{}), Effect::reload, Scope::slots_too},
       {"share", field(&P::share, shares()), Effect::renew},
@@ -121,6 +123,7 @@ const std::vector<Setting<PoolPolicy>>& pool_settings() {
        Effect::reload, Scope::slots_too},
       {"greeting", field(&P::greeting, StepList{"leave"}), Effect::new_dials},
       {"login", field(&P::login, StepList{}), Effect::renew},
+      {"login_command", field(&P::login_command, CommandLine{}), Effect::renew},
       {"check", field(&P::check, StepList{})},
       {"check_after", field(&P::check_after, Time{kShortest, kYear, ZeroIs::allowed})},
       {"check_interval", field(&P::check_interval, Time{kShortest, kYear, ZeroIs::never})},

@@ -45,17 +45,26 @@ std::string cite(const Said& said, const std::string& name, const std::string& v
   return name + " = " + value + " (line " + std::to_string(said.place(name).line) + ")";
 }
 
+// What logs in, steps or a program, is one of them.
+void check_login(const pool::PoolPolicy& pool, const Said& said, Report& report) {
+  if (pool.login.empty() || pool.login_command.empty()) return;
+  report.problem(
+      last_place(said, "login", "login_command"),
+      "login (line " + std::to_string(said.place("login").line) + ") and login_command (line " +
+          std::to_string(said.place("login_command").line) + ") both log in; keep one of them");
+}
+
 // What runs login again after reset needs both.
 void check_relogin(const pool::PoolPolicy& pool, const Said& said, Report& report) {
   if (!pool.relogin || !said.valid("relogin")) return;
-  const auto need = [&](const char* name, const Steps& steps) {
-    if (!steps.empty() || !said.valid(name)) return;
+  const auto need = [&](const char* name, bool there) {
+    if (there || !said.valid(name)) return;
     report.problem(said.place("relogin"), cite(said, "relogin", "true") +
                                               " is without effect: [pool." + pool.key +
                                               "] has no " + name);
   };
-  need("login", pool.login);
-  need("reset", pool.reset);
+  if (said.valid("login_command")) need("login", pool.logs_in());
+  need("reset", !pool.reset.empty());
 }
 
 // A time of checks that was changed where nothing is checked.
@@ -115,6 +124,7 @@ void check_slots(const pool::PoolPolicy& pool, const Said& said, Report& report)
 void check_connections(const pool::PoolPolicy& pool, const Said& said, Report& report) {
   check_room(pool, "max_connections", pool.max_connections, said, report);
   check_room(pool, "max_idle", pool.max_idle, said, report);
+  check_login(pool, said, report);
   check_relogin(pool, said, report);
   check_share(pool, said, report);
   check_warm(pool, said, report);

@@ -9,6 +9,8 @@ namespace berth::pool {
 bool Pool::reconfigure(TimePoint now, PoolPolicy policy, Actions& actions) {
   const bool elsewhere = policy.endpoints != policy_.endpoints || policy.share != policy_.share ||
                          policy.login != policy_.login || policy.relogin != policy_.relogin ||
+                         policy.dial_command != policy_.dial_command ||
+                         policy.login_command != policy_.login_command ||
                          policy.warm != policy_.warm;
   policy_ = std::move(policy);
   note(now, EventKind::reload);

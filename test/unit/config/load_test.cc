@@ -1,6 +1,7 @@
 // Files: which are read, in which order, and what may stand in them.
 #include "config/load.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "unit/config/config_test.h"
@@ -32,6 +33,7 @@ log_level = "off"
 [pool.redis]
 protocol = "raw"
 endpoints = ["TCP://Example.Org:6379", "unix:///x"]
+dial_command = ["/bin/sh", "-c", "exit %p"]
 balance = "least_leased"
 allow_users = ["root", 0, 4000000000, "12345678"]
 share = "socket"
@@ -79,6 +81,7 @@ fail_fast = false
   const PoolPolicy redis = {.key = "redis",
                             .endpoints = {{Endpoint::Kind::tcp, "example.org", 6379, ""},
                                           {Endpoint::Kind::unix_path, "", 0, "/x"}},
+                            .dial_command = {"/bin/sh", "-c", "exit %p"},
                             .balance = pool::Balance::least_leased,
                             .idle_order = pool::IdleOrder::fifo,
                             .max_connections = pool::kUnlimited,
@@ -129,6 +132,19 @@ TEST_F(ConfigLoad, LimitsMayBeNumbersOrWords) {
   EXPECT_EQ(pool("max_idle = \"none\"").max_idle, pool::kNone);
   EXPECT_EQ(pool("idle_timeout = 0").idle_timeout, 0s);
   EXPECT_EQ(pool("idle_timeout = \"0s\"").idle_timeout, 0s);
+}
+
+TEST_F(ConfigLoad, AProgramIsFoundInThePath) {
+  for (const char* name : {"first", "second"}) std::filesystem::create_directory(path(name));
+  write("first/program", "not executable");
+  write("second/program", "#!/bin/sh\n");
+  ASSERT_EQ(::chmod(path("second/program").c_str(), 0755), 0);
+  const std::string folders = "::.:" + path("nowhere") + ":" + path("first") + ":" + path("second");
+  const Variable search("PATH", folders.c_str());
+  const Loaded loaded =
+      load_main("[pool.a]\nendpoints = [\"unix://@x\"]\nlogin_command = [\"program\", \"%h\"]\n");
+  EXPECT_EQ(lines(loaded.problems), Lines{});
+  EXPECT_EQ(loaded.settings.pools.at(0).login_command, (Command{path("second/program"), "%h"}));
 }
 
 TEST_F(ConfigLoad, PoolsOfTheFolderFollowThoseOfTheMainFileInLexicalOrder) {

@@ -39,6 +39,7 @@ log_level = "info"
 [pool.redis]
 protocol = "raw"
 endpoints = ["tcp://[::1]:6379"]
+dial_command = []
 balance = "round_robin"
 allow_users = [0, 4000000000]  # root, 4000000000
 share = "user"
@@ -62,6 +63,7 @@ lease_warn = "never"
 lease_timeout = "never"
 greeting = "leave"
 login = []
+login_command = []
 check = []
 check_after = "30s"
 check_interval = "2m"
@@ -127,6 +129,8 @@ fail_fast = false
 
 [pool.0]
 endpoints = ["unix://@abstract"]
+dial_command = ["sh", "-c", "echo \"$0\" %h\t%% 'ü'", ""]
+login_command = ["/bin/sh"]
 warm = "single-use"
 max_warm_age = "8s"
 min_idle = 1
