@@ -95,5 +95,14 @@ inline constexpr size_t kMaxSocksPasswordBytes = 255;
 inline constexpr size_t kMaxHttpPasswordBytes = 2048;
 // What an HTTP proxy says before the server behind it is heard: its headers.
 inline constexpr size_t kMaxProxyReplyBytes = 8 * 1024;
+// Words of a dial_command or login_command, and bytes of each: a command line, not a program.
+inline constexpr size_t kMaxCommandWords = 64;
+inline constexpr size_t kMaxCommandWordBytes = 4096;
+// Programs of theirs that run at once, over all pools: each is a process of perhaps 10 MB, and more
+// than a few on a processor only slow each other down.
+inline constexpr size_t kMostCommands = 64;
+// Of what such a program writes to standard error: its end, of which the last line is told.
+inline constexpr size_t kMaxComplaintBytes = 1024;
+inline constexpr size_t kMaxComplaintBytesShown = 200;
 
 }  // namespace berth

@@ -87,7 +87,8 @@ absl::Status Broker::check_pins(const Policies& pools) const {
   for (const pool::PoolPolicy& policy : pools) {
     const bool tcp = std::any_of(policy.endpoints.begin(), policy.endpoints.end(),
                                  [](const Endpoint& e) { return e.kind == Endpoint::Kind::tcp; });
-    if (!tcp || policy.sandbox != pool::Sandbox::pinned) continue;
+    const bool bare = tcp || !policy.dial_command.empty();  // a program may pass TCP
+    if (!bare || policy.sandbox != pool::Sandbox::pinned) continue;
     return absl::FailedPreconditionError(fmt::format(
         "pool \"{}\" says sandbox = \"pinned\", but this process cannot pin sockets: {}",
         policy.key, text_of(can_pin_)));

@@ -29,6 +29,7 @@ struct Dialed {
   UniqueFd fd;
   net::SocketAddress peer;
   SharedOptions options;  // that it was dialled with
+  bool shared = false;  // another program has, or had, a duplicate
 };
 
 class Dialer {

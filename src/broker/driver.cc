@@ -25,11 +25,6 @@ bool is_settling(const pool::Connection& connection) {
   return connection.state == pool::State::resetting && connection.task == pool::Task::inspect;
 }
 
-net::PeerProof proof_of(const Upstream& upstream) {
-  return upstream.options->pin && upstream.peer.is_tcp() ? net::PeerProof::pinned
-                                                         : net::PeerProof::compare;
-}
-
 }  // namespace
 
 PoolDriver::PoolDriver(loop::Loop& loop, const pool::DepotSettings& settings, bool pin)
@@ -40,6 +35,15 @@ PoolDriver::PoolDriver(loop::Loop& loop, const pool::DepotSettings& settings, bo
                            absl::StatusOr<Dialed> result) { dialed(id, std::move(result)); }),
       dialogues_(loop, [this](ConnectionId id, Talk talk,
                               const std::string& why) { talked(id, talk, why); }),
+      commands_(
+          loop,
+          {[this](uint32_t count) { return could_reserve(count); },
+           [this](uint32_t count) { return reserve_slots(count); },
+           [this](uint32_t count) { release_slots(count); }},
+          [this](ConnectionId id, absl::StatusOr<Dialed> result) { dialed(id, std::move(result)); },
+          [this](ConnectionId id, Talk talk, const std::string& why) {
+            talked(id, talk, why.empty() ? flaw_after_login(id) : why);
+          }),
       idle_watch_(
           loop, upstreams_,
           [this](ConnectionId id) -> std::optional<TimePoint> {
@@ -51,6 +55,7 @@ PoolDriver::PoolDriver(loop::Loop& loop, const pool::DepotSettings& settings, bo
       timer_(loop,
              [this] {
                dialogues_.expire();
+               commands_.expire();
                depot_.advance(loop_.now(), actions_);
                pump();
              }),
@@ -223,14 +228,22 @@ void PoolDriver::pump() {
   }
   pumping_ = false;
   if (!depot_.journal().empty()) publish();
-  if (drained_ && depot_.drained()) std::exchange(drained_, nullptr)();
+  if (!drained_ || !depot_.drained()) return;
+  commands_.kill_leavers();
+  std::exchange(drained_, nullptr)();
 }
 
 void PoolDriver::carry_out(const pool::Dial& action) {
   const pool::Pool& pool = depot_.pool(action.pool);
-  const Endpoint& server = pool.endpoints()[action.endpoint].endpoint;
   const Programs& programs = programs_of(action.pool);
-  if (const Proxy* proxy = pool.policy().proxy_to(server)) {
+  const pool::PoolPolicy& policy = pool.policy();
+  if (!policy.dial_command.empty()) {
+    const pool::Connection& connection = *depot_.connection(action.connection);
+    return commands_.dial(action.connection, job(connection, policy.dial_command),
+                          programs.options);
+  }
+  const Endpoint& server = pool.endpoints()[action.endpoint].endpoint;
+  if (const Proxy* proxy = policy.proxy_to(server)) {
     return dialer_.dial(action.connection, proxy->server, programs.unpinned);
   }
   dialer_.dial(action.connection, server, programs.options);
@@ -248,6 +261,7 @@ void PoolDriver::dialed(ConnectionId id, absl::StatusOr<Dialed> result) {
     upstream.peer = result->peer;
     const Programs& programs = programs_of(depot_.connection(id)->pool);
     upstream.options = proxy != nullptr ? programs.options : std::move(result->options);
+    upstream.handed_out = result->shared;
     if (!begin(id, Talk::proxy) && !begin(id, Talk::greeting) && !begin(id, Talk::login)) ready(id);
   } else {
     dial_failed(id, (proxy != nullptr ? proxy->name() + ": " : "") + text_of(status));
@@ -331,7 +345,7 @@ pool::Condition PoolDriver::inspect(ConnectionId id) {
   BERTH_CHECK(upstream != nullptr, "a connection that is given back has a socket");
   upstream->inspected = moment_;
   const net::Released released =
-      net::inspect_released(upstream->fd.get(), upstream->peer, proof_of(*upstream));
+      net::inspect_released(upstream->fd.get(), upstream->peer, upstream->proof());
   switch (released.verdict) {
     case net::Released::clean: return pool::Condition::clean;
     case net::Released::unsent: return pool::Condition::unsent;
@@ -376,6 +390,7 @@ void PoolDriver::stirred(ConnectionId id) {
 void PoolDriver::carry_out(const pool::Close& action) {
   dialer_.abandon(action.connection);
   dialogues_.abandon(action.connection);
+  commands_.abandon(action.connection);
   if (std::unique_ptr<Upstream> upstream = upstreams_.take(action.connection)) {
     idle_watch_.remove(*upstream);
     if (log().should_log(spdlog::level::debug)) {

@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "broker/commands.h"
 #include "broker/dialer.h"
 #include "broker/dialogues.h"
 #include "broker/idle_watch.h"
@@ -101,8 +102,12 @@ class PoolDriver {
 
   const pool::Depot& depot() const { return depot_; }
 
-  // To be called at the end of each turn: sets the timer to the next deadline.
-  void end_turn() { timer_.arm(depot_.next_deadline()); }
+  // To be called at the end of each turn: sets the timer to the next deadline. Programs that wait
+  // for their turn start in the next one.
+  void end_turn() {
+    commands_.end_turn();
+    timer_.arm(depot_.next_deadline());
+  }
 
  private:
   // A connection whose last bytes the kernel has still to send, before it can be judged.
@@ -147,10 +152,13 @@ class PoolDriver {
   };
   void compile(PoolId id);
   const Programs& programs_of(PoolId id) const { return programs_[id.index()]; }
-  // nullptr: there is nothing to be said.
+  // nullptr: there are no bytes to be exchanged.
   std::unique_ptr<wire::Exchange> exchange_of(const pool::Connection& connection, Talk talk) const;
-  // Returns whether there is something.
+  // Returns whether there are some, or a program for it.
   bool begin(ConnectionId id, Talk talk);
+  bool run_login(ConnectionId id, Talk talk);
+  std::string flaw_after_login(ConnectionId id);
+  Commands::Job job(const pool::Connection& connection, const Command& command) const;
   void talked(ConnectionId id, Talk talk, const std::string& why);
   void ready(ConnectionId id);
   void failed(ConnectionId id, Talk talk, const std::string& why);
@@ -177,6 +185,7 @@ class PoolDriver {
   Dialer dialer_;
   std::vector<Programs> programs_;  // by the index of their pools' ids
   Dialogues dialogues_;
+  Commands commands_;
   IdleWatch idle_watch_;
   loop::Timer timer_;
   std::vector<Settling> settling_;

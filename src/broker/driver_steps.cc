@@ -103,10 +103,40 @@ std::unique_ptr<wire::Exchange> PoolDriver::exchange_of(const pool::Connection& 
 bool PoolDriver::begin(ConnectionId id, Talk talk) {
   const pool::Connection& connection = *depot_.connection(id);
   std::unique_ptr<wire::Exchange> exchange = exchange_of(connection, talk);
-  if (exchange == nullptr) return false;
+  if (exchange == nullptr) {
+    return (talk == Talk::login || talk == Talk::relogin) && run_login(id, talk);
+  }
   const int fd = upstreams_.find(id)->fd.get();
   dialogues_.begin(id, talk, fd, std::move(exchange), connection.deadline.when);
   return true;
+}
+
+Commands::Job PoolDriver::job(const pool::Connection& connection, const Command& command) const {
+  const pool::Pool& pool = depot_.pool(connection.pool);
+  return {command, pool.policy().key, pool.endpoints()[connection.endpoint].endpoint,
+          connection.deadline.when};
+}
+
+bool PoolDriver::run_login(ConnectionId id, Talk talk) {
+  const pool::Connection& connection = *depot_.connection(id);
+  const Command& command = depot_.pool(connection.pool).policy().login_command;
+  if (command.empty()) return false;
+  Upstream& upstream = *upstreams_.find(id);
+  upstream.handed_out = true;  // the program may leave a duplicate, as a lessee may
+  commands_.log_in(id, talk, job(connection, command), upstream.fd.get());
+  return true;
+}
+
+// Why the connection is not as steps would have left it; "" if it is. What a lessee could have done
+// to it, the program could.
+std::string PoolDriver::flaw_after_login(ConnectionId id) {
+  const Upstream& upstream = *upstreams_.find(id);
+  const int fd = upstream.fd.get();
+  const net::Released left = net::inspect_released(fd, upstream.peer, upstream.proof());
+  if (left.verdict == net::Released::dirty) return std::string("the program left it ") + left.why;
+  const bool restored =
+      net::restore_options(fd, upstream.peer, *upstream.options, net::Heir::other_user);
+  return restored ? "" : "the program has changed the socket in a way that cannot be undone";
 }
 
 void PoolDriver::talked(ConnectionId id, Talk talk, const std::string& why) {

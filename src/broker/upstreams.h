@@ -11,6 +11,7 @@
 #include "base/unique_fd.h"
 #include "net/address.h"
 #include "net/socket_options.h"
+#include "net/socket_state.h"
 
 namespace berth::broker {
 
@@ -23,6 +24,11 @@ struct Upstream {
   bool handed_out = false;     // a lessee has, or had, a duplicate
   bool watched = false;        // in the idle watch
   bool watch_pending = false;  // to be watched soon
+
+  // How its peer is known to be the one dialled.
+  net::PeerProof proof() const {
+    return options->pin && peer.is_tcp() ? net::PeerProof::pinned : net::PeerProof::compare;
+  }
 };
 
 class Upstreams {

@@ -1,5 +1,6 @@
 #include "config/catalogue.h"
 
+#include "config/command_line.h"
 #include "config/kinds.h"
 #include "config/secret_path.h"
 #include "config/step_list.h"
@@ -93,6 +94,7 @@ const std::vector<Setting<PoolPolicy>>& pool_settings() {
       {"endpoints", field(&P::endpoints, EndpointList{}), Effect::renew, Scope::slots_too},
       {"via", field(&P::via, ProxyUrl{}), Effect::renew},
       {"via_password_file", field(&P::via_password, SecretPath{}), Effect::renew},
+      {"dial_command", field(&P::dial_command, CommandLine{}), Effect::renew},
       {"balance", field(&P::balance, balances())},
       {"allow_users", field(&P::allow_uids, AccountList{Accounts::Kind::user}), Effect::reload,
        Scope::slots_too},
@@ -132,6 +134,7 @@ const std::vector<Setting<PoolPolicy>>& pool_settings() {
        Effect::reload, Scope::slots_too},
       {"greeting", field(&P::greeting, StepList{"leave"}), Effect::new_dials},
       {"login", field(&P::login, StepList{}), Effect::renew},
+      {"login_command", field(&P::login_command, CommandLine{}), Effect::renew},
       {"check", field(&P::check, StepList{})},
       {"check_after", field(&P::check_after, Time{kShortest, kYear, ZeroIs::allowed})},
       {"check_interval", field(&P::check_interval, Time{kShortest, kYear, ZeroIs::never})},

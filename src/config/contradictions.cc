@@ -51,16 +51,25 @@ std::string cite(const Said& said, const std::string& name, const std::string& v
   return name + " = " + value + " (line " + std::to_string(said.place(name).line) + ")";
 }
 
+// What logs in, steps or a program, is one of them.
+void check_login(const pool::PoolPolicy& pool, const Said& said, Report& report) {
+  if (pool.login.empty() || pool.login_command.empty()) return;
+  report.problem(
+      last_place(said, "login", "login_command"),
+      "login (line " + std::to_string(said.place("login").line) + ") and login_command (line " +
+          std::to_string(said.place("login_command").line) + ") both log in; keep one of them");
+}
+
 // What runs login again after reset needs both.
 void check_relogin(const pool::PoolPolicy& pool, const Said& said, Report& report) {
   if (!pool.relogin || !said.valid("relogin")) return;
-  const auto need = [&](const char* name, const Steps& steps) {
-    if (!steps.empty() || !said.valid(name)) return;
+  const auto need = [&](const char* name, bool there) {
+    if (there || !said.valid(name)) return;
     report.problem(said.place("relogin"), cite(said, "relogin", "true") + " is without effect: " +
                                               title_of(pool) + " has no " + name);
   };
-  need("login", pool.login);
-  need("reset", pool.reset);
+  if (said.valid("login_command")) need("login", pool.logs_in());
+  need("reset", !pool.reset.empty());
 }
 
 // A time of checks that was changed where nothing is checked.
@@ -110,16 +119,24 @@ bool dials_tcp(const pool::PoolPolicy& pool) {
                      [](const Endpoint& e) { return e.kind == Endpoint::Kind::tcp; });
 }
 
-// What only TCP has.
+// What only TCP has, and what only who dials can do.
 void check_tcp(const pool::PoolPolicy& pool, const Said& said, Report& report) {
-  if (!said.has("endpoints") || !said.valid("endpoints")) return;
-  const bool tcp = dials_tcp(pool);
-  for (const char* name : {"interface", "keepalive", "source_address", "tcp_user_timeout"}) {
-    const Place place = said.place(name);
-    if (tcp || !said.has(name)) continue;
-    report.problem(place, std::string(name) + " (line " + std::to_string(place.line) +
-                              ") is without effect: no endpoint of " + title_of(pool) +
-                              " is tcp://");
+  if (!all_valid(said, {"endpoints", "dial_command"})) return;
+  const auto refuse = [&](std::initializer_list<const char*> names, const std::string& why) {
+    for (const char* name : names) {
+      const Place place = said.place(name);
+      if (!said.has(name)) continue;
+      report.problem(place, std::string(name) + " (line " + std::to_string(place.line) +
+                                ") is without effect: " + why);
+    }
+  };
+  if (!pool.dial_command.empty()) {
+    refuse({"interface", "source_address", "via"},
+           "what dials is dial_command (line " + std::to_string(said.place("dial_command").line) +
+               ")");
+  } else if (!dials_tcp(pool)) {
+    refuse({"interface", "keepalive", "source_address", "tcp_user_timeout"},
+           "no endpoint of " + title_of(pool) + " is tcp://");
   }
 }
 
@@ -165,6 +182,7 @@ void check_slots(const pool::PoolPolicy& pool, const Said& said, Report& report)
 void check_connections(const pool::PoolPolicy& pool, const Said& said, Report& report) {
   check_room(pool, "max_connections", pool.max_connections, said, report);
   check_room(pool, "max_idle", pool.max_idle, said, report);
+  check_login(pool, said, report);
   check_relogin(pool, said, report);
   check_share(pool, said, report);
   check_warm(pool, said, report);

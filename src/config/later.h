@@ -14,7 +14,6 @@ inline constexpr const char* kNotYet = " is not available in this version of ber
 inline constexpr std::array kLaterSettings = std::to_array<std::string_view>({
     "alpn",
     "compression",
-    "dial_command",
     "dns_refresh",
     "handoff",
     "health",
@@ -24,7 +23,6 @@ inline constexpr std::array kLaterSettings = std::to_array<std::string_view>({
     "lazy",
     "listen",
     "listen_mode",
-    "login_command",
     "max_channels",
     "metrics",
     "resolver",

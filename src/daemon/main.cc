@@ -98,6 +98,7 @@ int serve(const config::Settings& settings, const daemon::Options& options,
 }  // namespace
 
 int main(int argc, char** argv) {
+  daemon::keep_inheritance();
   auto parsed = daemon::parse_options(argc, argv, BERTH_VERSION);
   if (const int* exit_code = std::get_if<int>(&parsed)) return *exit_code;
   const auto& options = std::get<daemon::Options>(parsed);

@@ -1,7 +1,11 @@
 #include "daemon/process.h"
 
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -13,7 +17,20 @@ namespace {
 // More records than a slab can index would help nobody.
 constexpr rlim_t kMostFds = 1u << 20;
 
+// Kernels before 5.11 cannot mark a range. What is below the limit now is all that there can be.
+void mark_one_by_one() {
+  const long limit = sysconf(_SC_OPEN_MAX);
+  for (int fd = 3; fd < limit; ++fd) fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+
 }  // namespace
+
+void keep_inheritance() {
+  // Sockets that systemd has passed are among them, and have to be marked in any case.
+  if (close_range(3, ~0u, CLOSE_RANGE_CLOEXEC) != 0) mark_one_by_one();
+  // Ambient ones outlast execve(2); this process keeps what it has.
+  prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+}
 
 uint32_t raise_fd_limit() {
   rlimit limit{};

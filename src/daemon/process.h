@@ -9,6 +9,10 @@
 
 namespace berth::daemon {
 
+// What this process has inherited goes no further: the programs that berthd runs get neither
+// descriptors nor capabilities of whoever has started it. First of all, before there are threads.
+void keep_inheritance();
+
 // Raises the soft limit on descriptors to the hard one; the limit that then holds.
 uint32_t raise_fd_limit();
 

@@ -41,13 +41,23 @@ class Program {
     return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
   }
 
+  // Whether that is the filter the socket has.
+  bool is_attached(int fd) const {
+    std::array<sock_filter, kMostInstructions> code;
+    socklen_t count = kMostInstructions;  // unlike elsewhere not in bytes
+    return getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, code.data(), &count) == 0 && count == size_ &&
+           std::memcmp(code.data(), code_.data(), count * sizeof(sock_filter)) == 0;
+  }
+
  private:
   void add(uint16_t code, uint32_t k, uint8_t if_true = 0, uint8_t if_false = 0) {
     BERTH_CHECK(size_ < code_.size(), "the longest filter, for IPv6, fits");
     code_[size_++] = sock_filter{code, if_true, if_false, k};
   }
 
-  std::array<sock_filter, 24> code_;
+  static constexpr size_t kMostInstructions = 24;
+
+  std::array<sock_filter, kMostInstructions> code_;
   size_t size_ = 0;
 };
 
@@ -89,13 +99,16 @@ absl::Status refused(int fd, int error_number, const SocketAddress& peer) {
   const std::string attempt = "pin the socket to " + peer.text();
   if (error_number != EPERM) return errno_status(error_number, attempt);
   return absl::PermissionDeniedError(
-      attempt + (is_locked(fd) ? ": it is pinned already" : ": this kernel wants CAP_NET_ADMIN"));
+      attempt + (is_locked(fd) ? ": it is pinned to another, or filtered otherwise"
+                               : ": this kernel wants CAP_NET_ADMIN"));
 }
 
 absl::Status lock(Program& program, int fd, const SocketAddress& peer) {
   const int on = 1;
   if (program.attach(fd) != 0 || setsockopt(fd, SOL_SOCKET, SO_LOCK_FILTER, &on, sizeof on) != 0) {
-    return refused(fd, errno, peer);
+    const int error_number = errno;
+    if (is_locked(fd) && program.is_attached(fd)) return absl::OkStatus();
+    return refused(fd, error_number, peer);
   }
   return absl::OkStatus();
 }

@@ -24,7 +24,8 @@ namespace berth::net {
 absl::Status can_pin();
 
 // For a TCP socket, before connect(2) or on a connected one. An error says why it was refused;
-// the socket must then not be handed out.
+// the socket must then not be handed out. One that is pinned to that peer already, as by another
+// berthd that has passed it on, is left as it is.
 absl::Status pin_to_peer(int fd, const SocketAddress& peer);
 
 // For a connected TCP socket whose peer leads elsewhere as it is told, as a proxy does: it cannot

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/command.h"
 #include "base/endpoint.h"
 #include "base/keepalive.h"
 #include "base/proxy.h"
@@ -52,6 +53,7 @@ struct PoolPolicy {
 
   // Where to dial; or slot: alone, for leases that carry no connection.
   std::vector<Endpoint> endpoints;
+  Command dial_command = {};  // a program that does it; empty: the daemon dials
 
   // Through which tcp endpoints are dialled, and its user's password.
   std::optional<Proxy> via = {};
@@ -92,6 +94,7 @@ struct PoolPolicy {
   Duration check_after = 30s;      // unused for so long, it is checked before a grant; 0 always
   Duration check_interval = 2min;  // and in the background; 0 never
   Duration check_timeout = 1s;
+  Command login_command = {};  // a program that does what login would
 
   bool fail_fast = true;
   Share share = Share::user;
@@ -109,7 +112,9 @@ struct PoolPolicy {
   }
 
   // Whether the first holder reads what the server says first.
-  bool leaves_greeting() const { return greeting.empty() && login.empty(); }
+  bool leaves_greeting() const { return greeting.empty() && !logs_in(); }
+
+  bool logs_in() const { return !login.empty() || !login_command.empty(); }
 
   // Who may lease at the socket for all; resolved when the configuration was read. Nobody else may.
   std::vector<uint32_t> allow_uids;

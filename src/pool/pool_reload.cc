@@ -10,6 +10,8 @@ bool Pool::reconfigure(TimePoint now, PoolPolicy policy, Actions& actions) {
   const bool elsewhere = policy.endpoints != policy_.endpoints || policy.share != policy_.share ||
                          policy.login != policy_.login || policy.relogin != policy_.relogin ||
                          policy.via != policy_.via || policy.via_password != policy_.via_password ||
+                         policy.dial_command != policy_.dial_command ||
+                         policy.login_command != policy_.login_command ||
                          policy.warm != policy_.warm;
   policy_ = std::move(policy);
   note(now, EventKind::reload);

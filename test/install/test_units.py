@@ -65,6 +65,24 @@ def test_the_service_may_pin_sockets_and_nothing_else(service):
     assert settings(service)["CapabilityBoundingSet"] == "CAP_NET_ADMIN"
 
 
+def system_calls(name):
+    """What a set of systemd's, such as @process, has in it."""
+    shown = run("systemd-analyze", "syscall-filter", "--no-pager", name).stdout
+    words = [line.split("#")[0].strip() for line in shown.splitlines()[1:]]
+    return {call for word in words if word for call in (system_calls(word) if word.startswith("@") else {word})}
+
+
+def test_the_service_may_run_programs(service):
+    """What libuv, the C library and a program's start need; and nothing in the unit forbids execution."""
+    filters = re.findall(r"^SystemCallFilter=(.*)$", service.read_text(), re.MULTILINE)
+    assert filters == ["@system-service", "~@privileged @resources"]
+    allowed = system_calls("@system-service") - system_calls("@privileged") - system_calls("@resources")
+    needed = {"clone", "clone3", "vfork", "execve", "wait4", "kill", "setsid", "pipe2", "dup3", "fcntl", "socketpair",
+              "sendmsg", "recvmsg", "close_range", "prctl", "chdir", "rt_sigaction", "rt_sigprocmask"}
+    assert needed <= allowed, needed - allowed
+    assert not {"NoExecPaths", "ExecPaths", "TasksMax", "RootDirectory"} & set(settings(service))
+
+
 @pytest.mark.parametrize("kind", ["system", "user"])
 def test_the_units_are_valid(root, configured, tmp_path, kind):
     """With the program where it is installed to here, which is not where it will be."""

@@ -240,6 +240,8 @@ TEST_F(BrokerTest, AReloadRenewsForTheSettingsOfWhichTheManualSaysSo) {
       {"lease_timeout", [](auto& p) { p.lease_timeout = 7min; }},
       {"greeting", [](auto& p) { p.greeting = kSteps; }},
       {"login", [](auto& p) { p.login = kSteps; }},
+      {"dial_command", [](auto& p) { p.dial_command = {"/bin/false"}; }},
+      {"login_command", [](auto& p) { p.login_command = {"/bin/false"}; }},
       {"check", [](auto& p) { p.check = kSteps; }},
       {"check_after", [](auto& p) { p.check_after = 7s; }},
       {"check_interval", [](auto& p) { p.check_interval = 7min; }},

@@ -136,8 +136,10 @@ TEST_F(ConfigDocuments, TheManualsExamplesLoad) {
   const Variable credentials("CREDENTIALS_DIRECTORY", folder_.c_str());
   EXPECT_EQ(displays().size(), 6u);
   for (const std::string& text : displays()) {
-    const std::string here =
+    if (text.starts_with("#!")) continue;  // a program, which test/e2e runs
+    const std::string known =
         replaced(replaced(text, "\"reports\"", "\"root\""), "\"backup\"", "\"root\"");
+    const std::string here = replaced(known, "/usr/local/lib/berth/through-gate", "/bin/sh");
     EXPECT_EQ(lines(load_text(here).problems), Lines{}) << text;
   }
 }

@@ -151,6 +151,19 @@ TEST_F(ConfigLoad, LimitsMayBeNumbersOrWords) {
   EXPECT_EQ(pool("idle_timeout = \"0s\"").idle_timeout, 0s);
 }
 
+TEST_F(ConfigLoad, AProgramIsFoundInThePath) {
+  for (const char* name : {"first", "second"}) std::filesystem::create_directory(path(name));
+  write("first/program", "not executable");
+  write("second/program", "#!/bin/sh\n");
+  ASSERT_EQ(::chmod(path("second/program").c_str(), 0755), 0);
+  const std::string folders = "::.:" + path("nowhere") + ":" + path("first") + ":" + path("second");
+  const Variable search("PATH", folders.c_str());
+  const Loaded loaded =
+      load_main("[pool.a]\nendpoints = [\"unix://@x\"]\nlogin_command = [\"program\", \"%h\"]\n");
+  EXPECT_EQ(lines(loaded.problems), Lines{});
+  EXPECT_EQ(loaded.settings.pools.at(0).login_command, (Command{path("second/program"), "%h"}));
+}
+
 TEST_F(ConfigLoad, PoolsOfTheFolderFollowThoseOfTheMainFileInLexicalOrder) {
   write("pools.d/20-b.toml", "[pool.b]\nendpoints = [\"tcp://h:1\"]\nallow_users = [0]\n");
   write("pools.d/10-a.toml",

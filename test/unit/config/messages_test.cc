@@ -64,6 +64,51 @@ TEST_F(ConfigMessage, WhatIsUsedOnceIsNotUsedAgain) {
       Lines{"max_warm_age (line 3) is without effect: [pool.redis] is not warm = \"single-use\""});
 }
 
+TEST_F(ConfigMessage, Programs) {
+  const auto problems = [&](const std::string& words) {
+    return problems_with("dial_command = " + words);
+  };
+  const std::string right =
+      "dial_command must be an array of a program and its arguments, such as [\"nc\", \"-F\", "
+      "\"%h\", \"%p\"]; found ";
+  EXPECT_EQ(problems("\"nc -F\""), Lines{right + "\"nc -F\""});
+  EXPECT_EQ(problems("[\"/bin/sh\", 1]"), Lines{right + "1"});
+  EXPECT_EQ(problems("[]"), Lines{});
+  EXPECT_EQ(problems("[\"/bin/sh\", \"%h:%p\", \"100%%\", \"\"]"), Lines{});
+  EXPECT_EQ(problems("[\"/no/such\", \"%x\"]"),
+            Lines{"dial_command: \"/no/such\": No such file or directory"});
+  EXPECT_EQ(problems("[\"/etc/passwd\"]"), Lines{"dial_command: \"/etc/passwd\": not executable"});
+  EXPECT_EQ(problems("[\"/etc\"]"), Lines{"dial_command: \"/etc\": not a file"});
+  for (const std::string program : {"", "./sh", "bin/sh"}) {
+    EXPECT_EQ(problems("[\"" + program + "\"]"),
+              Lines{"dial_command: \"" + program +
+                    "\": the program is an absolute path, or a name that is found in PATH"});
+  }
+  const Variable search("PATH", "/usr/bin:/bin");
+  EXPECT_EQ(problems("[\"no-such-program\"]"),
+            Lines{"dial_command: \"no-such-program\" is not there, or not executable, in PATH, "
+                  "\"/usr/bin:/bin\""});
+  EXPECT_EQ(problems("[\"sh\", \"%h\", \"--user=%r\"]"),
+            Lines{"dial_command: \"--user=%r\": %r means nothing; %h is the endpoint's host, %p "
+                  "its port, %% a percent sign"});
+  EXPECT_EQ(problems("[\"sh\", \"a\\u0000b\"]"),
+            Lines{"dial_command: \"a\\u0000b\": a word has no zero byte"});
+  EXPECT_EQ(problems("[\"sh\", \"" + std::string(4097, 'x') + "\"]"),
+            Lines{"dial_command: a word is longer than 4096 bytes"});
+  std::string many = "[\"sh\"";
+  for (int i = 0; i < 64; ++i) many += ", \"x\"";
+  EXPECT_EQ(problems(many + "]"), Lines{"dial_command has more than 64 words"});
+}
+
+TEST_F(ConfigMessage, AProgramLogsInInsteadOfSteps) {
+  const std::string program = "login_command = [\"/bin/sh\"]\n";
+  EXPECT_EQ(problems_with(program + "login = {send = \"x\"}"),
+            Lines{"login (line 4) and login_command (line 3) both log in; keep one of them"});
+  EXPECT_EQ(problems_with(program + "reset = {send = \"x\"}\nrelogin = true"), Lines{});
+  EXPECT_EQ(problems_with("reset = {send = \"x\"}\nrelogin = true"),
+            Lines{"relogin = true (line 4) is without effect: [pool.redis] has no login"});
+}
+
 TEST_F(ConfigMessage, SlotsHaveFewSettings) {
   const std::string slots = "[pool.slot]\nendpoints = [\"slot:\"]\n";
   EXPECT_EQ(problems_in(slots + "max_connections = 9\nmax_waiters = 9\nacquire_timeout = \"1s\"\n"
@@ -73,6 +118,8 @@ TEST_F(ConfigMessage, SlotsHaveFewSettings) {
       " is without effect: [pool.slot] lends slots, which carry no connection";
   EXPECT_EQ(problems_in(slots + "min_idle = 1\nsandbox = \"pinned\"\n"),
             (Lines{"3: min_idle (line 3)" + because, "4: sandbox (line 4)" + because}));
+  EXPECT_EQ(problems_in(slots + "dial_command = [\"/bin/sh\"]\n"),
+            Lines{"3: dial_command (line 3)" + because});
 }
 
 TEST_F(ConfigMessage, OutsideOfTheTables) {

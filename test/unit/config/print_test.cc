@@ -43,6 +43,7 @@ protocol = "raw"
 endpoints = ["tcp://[::1]:6379"]
 via = "none"
 via_password_file = "none"
+dial_command = []
 balance = "round_robin"
 allow_users = [0, 4000000000]  # root, 4000000000
 allow_groups = []
@@ -71,6 +72,7 @@ lease_warn = "never"
 lease_timeout = "never"
 greeting = "leave"
 login = []
+login_command = []
 check = []
 check_after = "30s"
 check_interval = "2m"
@@ -141,10 +143,12 @@ fail_fast = false
 [pool.via]
 endpoints = ["tcp://h:1", "unix:///x"]
 via = "HTTP://al%69ce%20b@Proxy:3128"
+keepalive = "off"
 
 [pool.0]
 endpoints = ["unix://@abstract"]
-keepalive = "off"
+dial_command = ["sh", "-c", "echo \"$0\" %h\t%% 'ü'", ""]
+login_command = ["/bin/sh"]
 warm = "single-use"
 max_warm_age = "8s"
 min_idle = 1

@@ -185,11 +185,18 @@ TEST(Pin, CannotBeTakenOffNotEvenByRoot) {
   EXPECT_EQ(errno, EPERM);
 }
 
-TEST(Pin, ASecondPinIsRefusedInWords) {
+TEST_P(PinnedFamily, MayBePinnedToTheSamePeerAgain) {
+  const Connection c(GetParam());
+  EXPECT_TRUE(pin_to_peer(c.fd.get(), c.address).ok());
+}
+
+TEST(Pin, ASecondPinToAnotherPeerIsRefusedInWords) {
   SKIP_WITHOUT_PIN();
   const Connection c;
-  EXPECT_EQ(std::string(pin_to_peer(c.fd.get(), c.address).message()),
-            "pin the socket to " + c.address.text() + ": it is pinned already");
+  const Connection other;
+  EXPECT_EQ(std::string(pin_to_peer(c.fd.get(), other.address).message()),
+            "pin the socket to " + other.address.text() +
+                ": it is pinned to another, or filtered otherwise");
 }
 
 // The mode of berthd --user, on the kernels that want the capability.

@@ -52,6 +52,19 @@ TEST_F(Reload, OtherEndpointsRenewThePool) {
   EXPECT_TRUE(granted(waiting));
 }
 
+TEST_F(Reload, AnotherProgramThatDialsOrLogsInRenewsThePool) {
+  PoolPolicy p = policy();
+  const PoolId pool = add(p);
+  const SessionId alice = session();
+  for (Command PoolPolicy::*command : {&PoolPolicy::dial_command, &PoolPolicy::login_command}) {
+    const ConnectionId idle = leave_idle(alice, pool);
+    EXPECT_FALSE(reload(pool, p)) << "it is the same";
+    p.*command = {"/bin/program"};
+    EXPECT_TRUE(reload(pool, p));
+    EXPECT_TRUE(closed(idle, CloseReason::renewed));
+  }
+}
+
 TEST_F(Reload, AnotherShareRenewsThePoolAndItsWaiters) {
   PoolPolicy p = policy();
   p.max_connections = 1;
