@@ -24,6 +24,10 @@ bool is_settling(const pool::Connection& connection) {
   return connection.state == pool::State::resetting && connection.task == pool::Task::inspect;
 }
 
+Question question_of(const Endpoint& endpoint, const pool::PoolPolicy& policy) {
+  return {endpoint, policy.resolver, policy.dns_refresh, policy.balance != pool::Balance::failover};
+}
+
 net::PeerProof proof_of(const Upstream& upstream) {
   return upstream.options.pin && upstream.peer.is_tcp() ? net::PeerProof::pinned
                                                         : net::PeerProof::compare;
@@ -36,8 +40,19 @@ PoolDriver::PoolDriver(loop::Loop& loop, const pool::DepotSettings& settings,
     : loop_(loop),
       dial_options_(dial_options),
       depot_(settings),
-      dialer_(loop, [this](ConnectionId id,
-                           absl::StatusOr<Dialed> result) { dialed(id, std::move(result)); }),
+      lookups_(loop),
+      resolver_(
+          loop,
+          [this](const Question& question, std::function<void(net::Answer)> done) {
+            lookups_.ask(question, std::move(done));
+          },
+          [this](ConnectionId id) { address_gone(id); }, settings.seed),
+      dialer_(loop, resolver_,
+              {[this] { return depot_.reserve_slots(1); },
+               [this](uint32_t count) { release_slots(count); }},
+              [this](ConnectionId id, absl::StatusOr<Dialed> result) {
+                dialed(id, std::move(result));
+              }),
       dialogues_(loop, [this](ConnectionId id, Talk talk,
                               const std::string& why) { talked(id, talk, why); }),
       idle_watch_(
@@ -228,7 +243,8 @@ void PoolDriver::pump() {
 
 void PoolDriver::carry_out(const pool::Dial& action) {
   const pool::Pool& pool = depot_.pool(action.pool);
-  dialer_.dial(action.connection, pool.endpoints()[action.endpoint].endpoint, dial_options_);
+  const Endpoint& endpoint = pool.endpoints()[action.endpoint].endpoint;
+  dialer_.dial(action.connection, question_of(endpoint, pool.policy()), dial_options_);
 }
 
 void PoolDriver::dialed(ConnectionId id, absl::StatusOr<Dialed> result) {
@@ -237,10 +253,16 @@ void PoolDriver::dialed(ConnectionId id, absl::StatusOr<Dialed> result) {
     upstream.fd = std::move(result->fd);
     upstream.peer = result->peer;
     upstream.options = dial_options_;
+    if (result->name) resolver_.use(upstream, *result->name);
     if (!begin(id, Talk::greeting) && !begin(id, Talk::login)) ready(id);
   } else {
     dial_failed(id, text_of(result.status()));
   }
+  pump();
+}
+
+void PoolDriver::address_gone(ConnectionId id) {
+  depot_.address_gone(loop_.now(), id, actions_);
   pump();
 }
 
@@ -365,7 +387,7 @@ void PoolDriver::stirred(ConnectionId id) {
 void PoolDriver::carry_out(const pool::Close& action) {
   dialer_.abandon(action.connection);
   dialogues_.abandon(action.connection);
-  if (std::unique_ptr<Upstream> upstream = upstreams_.take(action.connection)) {
+  if (std::unique_ptr<Upstream> upstream = take_upstream(action.connection)) {
     idle_watch_.remove(*upstream);
     if (log().should_log(spdlog::level::debug)) {
       log().debug("pool {}: closes {}: {}", key_of(action.connection), upstream->peer.text(),
@@ -376,6 +398,12 @@ void PoolDriver::carry_out(const pool::Close& action) {
     }
   }
   depot_.closed(loop_.now(), action.connection, actions_);
+}
+
+std::unique_ptr<Upstream> PoolDriver::take_upstream(ConnectionId id) {
+  std::unique_ptr<Upstream> upstream = upstreams_.take(id);
+  if (upstream != nullptr) resolver_.leave(*upstream);
+  return upstream;
 }
 
 void PoolDriver::close_upstream(std::unique_ptr<Upstream> upstream, const char* key) {

@@ -39,6 +39,10 @@ Keys::Found Keys::look_up_url(std::string_view key) const {
   std::string url = endpoint.url();
   if (const auto pool = driver_.depot().find_pool(url)) return *pool;
   pool::PoolPolicy policy = dynamic_default_;
+  if (endpoint.is_service() && policy.resolver != pool::ResolveBy::dns) {
+    const std::string text = "\"" + url + "\": a service is found with resolver = \"dns\" only";
+    return pool::Refusal{Code::kInvalid, text, {}, {}};
+  }
   policy.key = std::move(url);
   policy.endpoints = {endpoint};
   return policy;

@@ -9,6 +9,7 @@ namespace {
 using pool::Balance;
 using pool::IdleOrder;
 using pool::PoolPolicy;
+using pool::ResolveBy;
 using pool::Sandbox;
 using pool::Share;
 using pool::Warm;
@@ -21,7 +22,8 @@ constexpr int64_t kLeastReserve = 32;
 constexpr int64_t kMostDials = 1'000;
 constexpr int64_t kMostUses = 1'000'000'000;
 
-constexpr Duration kShortest = 1ms;  // the resolution of the loop's timer
+constexpr Duration kShortest = 1ms;     // the resolution of the loop's timer
+constexpr Duration kLeastRefresh = 1s;  // name servers are others' machines
 constexpr Duration kHour = 1h;
 constexpr Duration kDay = 24h;
 constexpr Duration kYear = 365 * kDay;
@@ -43,6 +45,10 @@ Words<Warm> warmths() {
 Words<Balance> balances() {
   return {{"round_robin", "least_leased", "failover"},
           {Balance::round_robin, Balance::least_leased, Balance::failover}};
+}
+
+Words<ResolveBy> resolvers() {
+  return {{"system", "dns"}, {ResolveBy::system, ResolveBy::dns}};
 }
 
 Words<Sandbox> sandboxes() {
@@ -91,6 +97,9 @@ const std::vector<Setting<PoolPolicy>>& pool_settings() {
       {"protocol", only_word<P>("raw", later_protocols()), Effect::reload, Scope::slots_too},
       {"endpoints", field(&P::endpoints, EndpointList{}), Effect::renew, Scope::slots_too},
       {"balance", field(&P::balance, balances())},
+      {"resolver", field(&P::resolver, resolvers()), Effect::new_dials},
+      {"dns_refresh", field(&P::dns_refresh, Time{kLeastRefresh, kYear, ZeroIs::never}),
+       Effect::new_dials},
       {"allow_users", field(&P::allow_uids, UserList{}), Effect::reload, Scope::slots_too},
       {"share", field(&P::share, shares()), Effect::renew},
       {"trust_holders", field(&P::trust_holders, Flag{})},

@@ -83,6 +83,18 @@ void check_share(const pool::PoolPolicy& pool, const Said& said, Report& report)
                      "does, say trust_holders = true");
 }
 
+// The system's resolver knows no services.
+void check_services(const pool::PoolPolicy& pool, const Said& said, Report& report) {
+  if (pool.resolver == pool::ResolveBy::dns || !all_valid(said, {"resolver", "endpoints"})) return;
+  const auto service = std::find_if(pool.endpoints.begin(), pool.endpoints.end(),
+                                    [](const Endpoint& endpoint) { return endpoint.is_service(); });
+  if (service == pool.endpoints.end()) return;
+  report.problem(last_place(said, "endpoints", "resolver"),
+                 service->url() +
+                     " is a service (it has no port), which is found with resolver = "
+                     "\"dns\" only");
+}
+
 // What is never given back is never reset, and never used twice.
 void check_warm(const pool::PoolPolicy& pool, const Said& said, Report& report) {
   if (!said.valid("warm")) return;
@@ -119,6 +131,7 @@ void check_connections(const pool::PoolPolicy& pool, const Said& said, Report& r
   check_share(pool, said, report);
   check_warm(pool, said, report);
   check_times(pool, said, report);
+  check_services(pool, said, report);
 }
 
 }  // namespace

@@ -12,31 +12,11 @@ namespace berth::config {
 inline constexpr const char* kNotYet = " is not available in this version of berth";
 
 inline constexpr std::array kLaterSettings = std::to_array<std::string_view>({
-    "allow_groups",
-    "alpn",
-    "compression",
-    "dial_command",
-    "dns_refresh",
-    "handoff",
-    "health",
-    "insecure",
-    "keepalive",
-    "keepalive_time",
-    "keepalive_timeout",
-    "lazy",
-    "listen",
-    "listen_mode",
-    "login_command",
-    "max_channels",
-    "metrics",
-    "resolver",
-    "retry",
-    "retry_buffer",
-    "stream_buffer",
-    "tls",
-    "traces",
-    "verify",
-    "via",
+    "allow_groups", "alpn",     "compression",  "dial_command",   "handoff",
+    "health",       "insecure", "keepalive",    "keepalive_time", "keepalive_timeout",
+    "lazy",         "listen",   "listen_mode",  "login_command",  "max_channels",
+    "metrics",      "retry",    "retry_buffer", "stream_buffer",  "tls",
+    "traces",       "verify",   "via",
 });
 
 inline constexpr std::array kLaterTables = std::to_array<std::string_view>({"dynamic", "socket"});

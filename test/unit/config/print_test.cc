@@ -40,6 +40,8 @@ log_level = "info"
 protocol = "raw"
 endpoints = ["tcp://[::1]:6379"]
 balance = "round_robin"
+resolver = "system"
+dns_refresh = "30s"
 allow_users = [0, 4000000000]  # root, 4000000000
 share = "user"
 trust_holders = false
@@ -98,8 +100,10 @@ drain_timeout = "0s"
 log_level = "trace"
 
 [pool."with.dots"]
-endpoints = ["unix:///tmp/a%20b \"c\"", "tcp://example.org:1"]
+endpoints = ["unix:///tmp/a%20b \"c\"", "tcp://example.org:1", "tcp://_x._tcp.example.org"]
 balance = "failover"
+resolver = "dns"
+dns_refresh = "never"
 allow_users = ["root", 1]
 share = "any"
 trust_holders = true
