@@ -28,6 +28,36 @@ bool is_address_char(char c) {
   return is_host_char(c) || c == ':' || c == '%';
 }
 
+std::string in_lower_case(std::string_view text) {
+  std::string out(text);
+  for (char& c : out) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  return out;
+}
+
+std::string fault_of_host(const std::string& host, bool bracketed) {
+  if (host.empty()) return "the host is missing; write tcp://HOST:PORT";
+  if (host.size() > kMaxHostBytes) return "a host name has at most 253 bytes";
+  if (!std::all_of(host.begin(), host.end(), bracketed ? is_address_char : is_host_char)) {
+    return "the host may have letters, digits, '.', '-' and '_' only";
+  }
+  return {};
+}
+
+// What begins with "_" and has no port.
+Parsed parse_service(const std::string& wrong, std::string_view name) {
+  Endpoint endpoint;
+  endpoint.host = in_lower_case(name);
+  if (const std::string fault = fault_of_host(endpoint.host, false); !fault.empty()) {
+    return wrong + fault;
+  }
+  const size_t protocol = name.find("._");
+  const size_t domain = protocol == name.npos ? name.npos : name.find('.', protocol + 1);
+  if (domain == name.npos || domain + 1 == name.size()) {
+    return wrong + "a service is named as tcp://_SERVICE._PROTO.DOMAIN; any other host has a port";
+  }
+  return endpoint;
+}
+
 Parsed parse_tcp(std::string_view text, std::string_view rest) {
   const std::string wrong = quoted(text) + ": ";
   while (!rest.empty() && rest.back() == '/') rest.remove_suffix(1);
@@ -44,6 +74,7 @@ Parsed parse_tcp(std::string_view text, std::string_view rest) {
     port = rest.substr(1);
   } else {
     const size_t colon = rest.find(':');
+    if (colon == rest.npos && rest.starts_with('_')) return parse_service(wrong, rest);
     if (colon == rest.npos) return wrong + "the port is missing; write tcp://HOST:PORT";
     host = rest.substr(0, colon);
     port = rest.substr(colon + 1);
@@ -55,14 +86,9 @@ Parsed parse_tcp(std::string_view text, std::string_view rest) {
     return wrong + "an endpoint ends with its port; it has no path";
   }
   Endpoint endpoint;
-  endpoint.host = host;
-  for (char& c : endpoint.host) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  if (endpoint.host.empty()) return wrong + "the host is missing; write tcp://HOST:PORT";
-  if (endpoint.host.size() > kMaxHostBytes) return wrong + "a host name has at most 253 bytes";
-  if (!std::all_of(endpoint.host.begin(), endpoint.host.end(),
-                   bracketed ? is_address_char : is_host_char)) {
-    return wrong + "the host may have letters, digits, '.', '-' and '_' only";
-  }
+  endpoint.host = in_lower_case(host);
+  const std::string fault = fault_of_host(endpoint.host, bracketed);
+  if (!fault.empty()) return wrong + fault;
   const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), endpoint.port);
   if (error != std::errc{} || end != port.data() + port.size() || endpoint.port == 0) {
     return wrong + "the port must be a number from 1 to 65535";
@@ -96,8 +122,8 @@ Parsed parse_unix(std::string_view text, std::string_view rest) {
 std::string Endpoint::url() const {
   switch (kind) {
     case Kind::tcp:
-      return "tcp://" + (host.find(':') != host.npos ? "[" + host + "]" : host) + ":" +
-             std::to_string(port);
+      return "tcp://" + (host.find(':') != host.npos ? "[" + host + "]" : host) +
+             (is_service() ? "" : ":" + std::to_string(port));
     case Kind::unix_path: return "unix://" + path;
     case Kind::unix_abstract: return "unix://@" + path;
     case Kind::slot: return "slot:";
@@ -111,8 +137,7 @@ Parsed parse_endpoint(std::string_view text) {
   if (colon == text.npos) {
     return quoted(text) + ": no scheme; write tcp://HOST:PORT or unix:///PATH";
   }
-  std::string scheme(text.substr(0, colon));
-  for (char& c : scheme) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  const std::string scheme = in_lower_case(text.substr(0, colon));
   const std::string_view rest = text.substr(colon + 3);
   if (scheme == "tcp") return parse_tcp(text, rest);
   if (scheme == "unix") return parse_unix(text, rest);

@@ -1,6 +1,7 @@
 // Endpoint: one upstream address as a user writes it, parsed and normalised.
 //
 //   tcp://HOST:PORT      HOST a name, an IPv4 address or an IPv6 address in brackets
+//   tcp://_SERVICE._PROTO.DOMAIN    what the name servers say of it (SRV, RFC 2782)
 //   unix:///PATH         a socket in the file system
 //   unix://@NAME         a socket in the abstract namespace
 //   slot:                nowhere: a pool of bare slots
@@ -18,10 +19,14 @@ struct Endpoint {
 
   Kind kind = Kind::tcp;
   std::string host;   // tcp: lower case, without brackets
-  uint16_t port = 0;  // tcp: 1 to 65535
+  uint16_t port = 0;  // tcp: 1 to 65535; 0 of a service, which brings its own
   std::string path;   // unix_*: the path, or the abstract name without '@'
 
-  // The normal form: scheme and host in lower case, the port explicit, nothing after it.
+  // Its hosts and ports stand in SRV records.
+  bool is_service() const { return kind == Kind::tcp && port == 0; }
+
+  // The normal form: scheme and host in lower case, the port explicit (but for a service), nothing
+  // after it.
   std::string url() const;
 
   friend bool operator==(const Endpoint&, const Endpoint&) = default;

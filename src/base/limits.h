@@ -70,6 +70,16 @@ inline constexpr size_t kMaxRecordsPerPage = 16384;
 // Endpoints of a pool: the choice of the next looks at each.
 inline constexpr size_t kMaxEndpoints = 64;
 
+// Attempts of one dial at a time, 250 ms apart: each has two seconds before the next needs its
+// place.
+inline constexpr size_t kMaxDialAttempts = 8;
+// Names whose addresses are remembered though nothing is connected to them: one for each pool that
+// a dynamic key may make.
+inline constexpr size_t kMaxIdleNames = kMaxDynamicPools;
+// Name servers of former versions of resolv.conf that still have questions to answer. One that is
+// rewritten faster than that is followed when some have ended.
+inline constexpr size_t kMaxDnsChannels = 4;
+
 // Leases named when a refusal explains itself.
 inline constexpr size_t kMaxHoldersShown = 5;
 // Steps of one list, greeting, login, check or reset: the longest logins take about ten.

@@ -1,94 +1,180 @@
 #include "broker/dialer.h"
 
+#include <fmt/format.h>
 #include <sys/epoll.h>
 
-#include <memory>
-#include <utility>
+#include <algorithm>
 
-#include "net/resolve.h"
+#include "base/limits.h"
+#include "base/status_text.h"
 
 namespace berth::broker {
+namespace {
 
-Dialer::Dialer(loop::Loop& loop, Callback callback)
+using namespace std::chrono_literals;
+
+// After an attempt that has no end yet the next begins (RFC 8305, section 5).
+constexpr Duration kAttemptDelay = 250ms;
+// A dial that failed names as many reasons; with more, the last.
+constexpr size_t kErrorsShown = 3;
+
+}  // namespace
+
+Dialer::Dialer(loop::Loop& loop, Resolver& resolver, Slots slots, Callback callback)
     : loop_(loop),
+      resolver_(resolver),
+      slots_(std::move(slots)),
       callback_(std::move(callback)),
-      watch_(loop, [this](uint64_t tag, uint32_t) { connected(ConnectionId::from_value(tag)); }),
-      self_(std::make_shared<Dialer*>(this)) {}
+      watch_(loop, [this](uint64_t tag, uint32_t) { connected(tag); }),
+      timer_(loop, [this] {
+        while (!due_.empty() && due_.begin()->first <= loop_.now()) advance(due_.begin()->second);
+      }) {}
 
-void Dialer::dial(ConnectionId id, const Endpoint& endpoint, SharedOptions options) {
-  attempts_[id] = Attempt{endpoint, std::move(options), {}, 0, {}, {}};
-  resolve(id, endpoint);
+void Dialer::dial(ConnectionId id, Question question, SharedOptions options) {
+  const auto literal = net::literal_address(question.endpoint);
+  auto dial = std::make_unique<Dial>();
+  dial->question = std::move(question);
+  dial->named = !literal;
+  dial->options = std::move(options);
+  const Question& asked = (dials_[id] = std::move(dial))->question;
+  if (literal) return resolved(id, std::vector{*literal});
+  resolver_.ask(Question(asked), [this, id](Resolver::Found found) {
+    if (dials_.contains(id)) resolved(id, std::move(found));
+  });
 }
 
 void Dialer::abandon(ConnectionId id) {
-  const auto at = attempts_.find(id);
-  if (at == attempts_.end()) return;
-  if (at->second.fd.valid()) watch_.remove(at->second.fd.get());
-  attempts_.erase(at);
+  const std::unique_ptr<Dial> dial = take(id);
+  if (dial == nullptr) return;
+  // Most often its time is over, and none of the addresses has answered.
+  if (dial->named && dial->next > 0) resolver_.distrust(dial->question);
+  if (dial->slots > 0) slots_.give_back(dial->slots);
 }
 
-void Dialer::resolve(ConnectionId id, const Endpoint& endpoint) {
-  if (const auto literal = net::literal_address(endpoint)) {
-    resolved(id, {*literal}, "");
-    return;
+void Dialer::resolved(ConnectionId id, Resolver::Found found) {
+  if (!found.ok()) return finish(id, found.status());
+  dials_[id]->addresses = *std::move(found);
+  advance(id);
+}
+
+// Begins what is due, or what nothing stands in the way of.
+void Dialer::advance(ConnectionId id) {
+  Dial& dial = *dials_[id];
+  while (dial.next < dial.addresses.size() &&
+         (dial.attempts.empty() || dial.next_at <= loop_.now()) && make_room(dial)) {
+    try_next(id, dial);
   }
-  const auto answer = std::make_shared<net::Resolved>();
-  const std::weak_ptr<Dialer*> self = self_;
-  loop_.run_on_worker([answer, endpoint] { *answer = net::resolve_blocking(endpoint); },
-                      [self, id, answer] {
-                        const auto dialer = self.lock();
-                        if (!dialer) return;
-                        (*dialer)->resolved(id, std::move(answer->addresses), answer->error);
-                      });
+  if (dial.attempts.empty()) return finish(id, failure_of(dial));
+  plan(id, dial, dial.next < dial.addresses.size() ? dial.next_at : kNever);
+  const auto needed = static_cast<uint32_t>(dial.attempts.size() - 1);
+  const uint32_t surplus = dial.slots - std::min(dial.slots, needed);
+  dial.slots -= surplus;
+  if (surplus > 0) slots_.give_back(surplus);
 }
 
-void Dialer::resolved(ConnectionId id, std::vector<net::SocketAddress> addresses,
-                      const std::string& error) {
-  const auto at = attempts_.find(id);
-  if (at == attempts_.end()) return;
-  at->second.addresses = std::move(addresses);
-  at->second.last_error = absl::UnavailableError(error);
-  try_next(id);
-}
-
-void Dialer::try_next(ConnectionId id) {
-  Attempt& attempt = attempts_[id];
-  while (attempt.next < attempt.addresses.size()) {
-    const net::SocketAddress& address = attempt.addresses[attempt.next++];
-    absl::StatusOr<UniqueFd> fd = net::start_connect(address, *attempt.options);
-    if (!fd.ok()) {
-      attempt.last_error = fd.status();
-      continue;
-    }
-    if (!watch_.add(fd->get(), EPOLLOUT | EPOLLONESHOT, id.value())) {
-      attempt.last_error = absl::ResourceExhaustedError("the kernel watches no more descriptors");
-      continue;
-    }
-    attempt.fd = std::move(*fd);
-    return;
+// A slot for one more attempt. False: none is free now.
+bool Dialer::make_room(Dial& dial) {
+  if (dial.attempts.size() == kMaxDialAttempts) give_up_first(dial);
+  if (dial.attempts.size() <= dial.slots) return true;
+  if (slots_.reserve()) {
+    ++dial.slots;
+    return true;
   }
-  finish(id, attempt.last_error);
+  dial.next_at = loop_.now() + kAttemptDelay;
+  return false;
 }
 
-void Dialer::connected(ConnectionId id) {
-  const auto at = attempts_.find(id);
-  if (at == attempts_.end()) return;
-  Attempt& attempt = at->second;
-  const net::SocketAddress& address = attempt.addresses[attempt.next - 1];
-  watch_.remove(attempt.fd.get());
-  const absl::Status status = net::finish_connect(attempt.fd.get(), address);
+void Dialer::try_next(ConnectionId id, Dial& dial) {
+  const net::SocketAddress& address = dial.addresses[dial.next++];
+  dial.next_at = loop_.now();
+  absl::StatusOr<UniqueFd> fd = net::start_connect(address, *dial.options);
+  if (!fd.ok()) return note_failure(dial, text_of(fd.status()));
+  const uint64_t tag = ++last_tag_;
+  if (!watch_.add(fd->get(), EPOLLOUT | EPOLLONESHOT, tag)) {
+    return note_failure(dial, "the kernel watches no more descriptors");
+  }
+  by_tag_[tag] = id;
+  dial.attempts.push_back({tag, *std::move(fd), address});
+  dial.next_at = loop_.now() + kAttemptDelay;
+}
+
+// The one that has been tried for longest makes way.
+void Dialer::give_up_first(Dial& dial) {
+  Attempt& first = dial.attempts.front();
+  stop_watching(first);
+  note_failure(dial, "connect to " + first.address.text() + ": no answer");
+  dial.attempts.erase(dial.attempts.begin());
+}
+
+void Dialer::note_failure(Dial& dial, std::string error) {
+  if (++dial.failures > kErrorsShown) dial.errors.clear();
+  dial.errors.push_back(std::move(error));
+}
+
+absl::Status Dialer::failure_of(const Dial& dial) {
+  std::string text;
+  for (const std::string& error : dial.errors) text += (text.empty() ? "" : "; ") + error;
+  if (dial.failures > kErrorsShown)
+    text += fmt::format(" (the last of {} addresses)", dial.failures);
+  return absl::UnavailableError(text);
+}
+
+void Dialer::connected(uint64_t tag) {
+  const auto owner = by_tag_.find(tag);
+  if (owner == by_tag_.end()) return;
+  const ConnectionId id = owner->second;
+  Dial& dial = *dials_[id];
+  const auto attempt = std::find_if(dial.attempts.begin(), dial.attempts.end(),
+                                    [tag](const Attempt& each) { return each.tag == tag; });
+  UniqueFd fd = stop_watching(*attempt);
+  const net::SocketAddress address = attempt->address;
+  dial.attempts.erase(attempt);
+  const absl::Status status = net::finish_connect(fd.get(), address);
   if (status.ok()) {
-    finish(id, Dialed{std::move(attempt.fd), address, attempt.options});
-    return;
+    std::optional<Question> name;
+    if (dial.named) name = dial.question;
+    return finish(
+        id, Dialed{std::move(fd), address, dial.options, /*shared=*/false, std::move(name)});
   }
-  attempt.last_error = status;
-  attempt.fd.reset();
-  try_next(id);
+  fd.reset();
+  note_failure(dial, text_of(status));
+  dial.next_at = loop_.now();
+  advance(id);
+}
+
+void Dialer::plan(ConnectionId id, Dial& dial, TimePoint when) {
+  if (dial.due != when) {
+    if (dial.due != kNever) due_.erase({dial.due, id});
+    if (when != kNever) due_.emplace(when, id);
+    dial.due = when;
+  }
+  timer_.arm(due_.empty() ? kNever : due_.begin()->first);
 }
 
 void Dialer::finish(ConnectionId id, absl::StatusOr<Dialed> result) {
-  attempts_.erase(id);
+  const std::unique_ptr<Dial> dial = take(id);
+  if (!result.ok() && dial->next > 0 && dial->named) resolver_.distrust(dial->question);
   callback_(id, std::move(result));
+  if (dial->slots > 0) slots_.give_back(dial->slots);
+}
+
+// Nothing of it is tried any more. nullptr: it has ended.
+std::unique_ptr<Dialer::Dial> Dialer::take(ConnectionId id) {
+  const auto at = dials_.find(id);
+  if (at == dials_.end()) return nullptr;
+  std::unique_ptr<Dial> dial = std::move(at->second);
+  dials_.erase(at);
+  plan(id, *dial, kNever);
+  for (Attempt& attempt : dial->attempts) stop_watching(attempt);
+  dial->attempts.clear();
+  return dial;
+}
+
+// What is returned is closed if nobody takes it.
+UniqueFd Dialer::stop_watching(Attempt& attempt) {
+  watch_.remove(attempt.fd.get());
+  by_tag_.erase(attempt.tag);
+  return std::move(attempt.fd);
 }
 
 }  // namespace berth::broker

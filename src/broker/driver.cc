@@ -25,14 +25,29 @@ bool is_settling(const pool::Connection& connection) {
   return connection.state == pool::State::resetting && connection.task == pool::Task::inspect;
 }
 
+Question question_of(const Endpoint& endpoint, const pool::PoolPolicy& policy) {
+  return {endpoint, policy.resolver, policy.dns_refresh, policy.balance != pool::Balance::failover};
+}
+
 }  // namespace
 
 PoolDriver::PoolDriver(loop::Loop& loop, const pool::DepotSettings& settings, bool pin)
     : loop_(loop),
       pin_(pin),
       depot_(settings),
-      dialer_(loop, [this](ConnectionId id,
-                           absl::StatusOr<Dialed> result) { dialed(id, std::move(result)); }),
+      lookups_(loop),
+      resolver_(
+          loop,
+          [this](const Question& question, std::function<void(net::Answer)> done) {
+            lookups_.ask(question, std::move(done));
+          },
+          [this](ConnectionId id) { address_gone(id); }, settings.seed),
+      dialer_(loop, resolver_,
+              {[this] { return depot_.reserve_slots(1); },
+               [this](uint32_t count) { release_slots(count); }},
+              [this](ConnectionId id, absl::StatusOr<Dialed> result) {
+                dialed(id, std::move(result));
+              }),
       dialogues_(loop, [this](ConnectionId id, Talk talk,
                               const std::string& why) { talked(id, talk, why); }),
       commands_(
@@ -243,10 +258,9 @@ void PoolDriver::carry_out(const pool::Dial& action) {
                           programs.options);
   }
   const Endpoint& server = pool.endpoints()[action.endpoint].endpoint;
-  if (const Proxy* proxy = policy.proxy_to(server)) {
-    return dialer_.dial(action.connection, proxy->server, programs.unpinned);
-  }
-  dialer_.dial(action.connection, server, programs.options);
+  const Proxy* proxy = policy.proxy_to(server);
+  dialer_.dial(action.connection, question_of(proxy != nullptr ? proxy->server : server, policy),
+               proxy != nullptr ? programs.unpinned : programs.options);
 }
 
 void PoolDriver::dialed(ConnectionId id, absl::StatusOr<Dialed> result) {
@@ -262,10 +276,16 @@ void PoolDriver::dialed(ConnectionId id, absl::StatusOr<Dialed> result) {
     const Programs& programs = programs_of(depot_.connection(id)->pool);
     upstream.options = proxy != nullptr ? programs.options : std::move(result->options);
     upstream.handed_out = result->shared;
+    if (result->name) resolver_.use(upstream, *result->name);
     if (!begin(id, Talk::proxy) && !begin(id, Talk::greeting) && !begin(id, Talk::login)) ready(id);
   } else {
     dial_failed(id, (proxy != nullptr ? proxy->name() + ": " : "") + text_of(status));
   }
+  pump();
+}
+
+void PoolDriver::address_gone(ConnectionId id) {
+  depot_.address_gone(loop_.now(), id, actions_);
   pump();
 }
 
@@ -391,7 +411,7 @@ void PoolDriver::carry_out(const pool::Close& action) {
   dialer_.abandon(action.connection);
   dialogues_.abandon(action.connection);
   commands_.abandon(action.connection);
-  if (std::unique_ptr<Upstream> upstream = upstreams_.take(action.connection)) {
+  if (std::unique_ptr<Upstream> upstream = take_upstream(action.connection)) {
     idle_watch_.remove(*upstream);
     if (log().should_log(spdlog::level::debug)) {
       log().debug("pool {}: closes {}: {}", key_of(action.connection), upstream->peer.text(),
@@ -402,6 +422,12 @@ void PoolDriver::carry_out(const pool::Close& action) {
     }
   }
   depot_.closed(loop_.now(), action.connection, actions_);
+}
+
+std::unique_ptr<Upstream> PoolDriver::take_upstream(ConnectionId id) {
+  std::unique_ptr<Upstream> upstream = upstreams_.take(id);
+  if (upstream != nullptr) resolver_.leave(*upstream);
+  return upstream;
 }
 
 void PoolDriver::close_upstream(std::unique_ptr<Upstream> upstream, const char* key) {

@@ -18,6 +18,8 @@
 #include "broker/dialer.h"
 #include "broker/dialogues.h"
 #include "broker/idle_watch.h"
+#include "broker/lookups.h"
+#include "broker/resolver.h"
 #include "broker/upstreams.h"
 #include "loop/loop.h"
 #include "loop/timer.h"
@@ -138,6 +140,7 @@ class PoolDriver {
   bool all_live(const pool::Grant& grant) const;
   std::optional<CloseReason> prepare(Upstream& upstream, const pool::Granted& granted,
                                      bool may_hold_greeting, net::Heir heir);
+  void address_gone(ConnectionId id);
   void dialed(ConnectionId id, absl::StatusOr<Dialed> result);
   void dial_failed(ConnectionId id, const std::string& error);
 
@@ -166,6 +169,7 @@ class PoolDriver {
   void look_after(ConnectionId id, Duration next_wait);
   void inspect_settling();
   void stirred(ConnectionId id);
+  std::unique_ptr<Upstream> take_upstream(ConnectionId id);
   void close_upstream(std::unique_ptr<Upstream> upstream, const char* key);
   bool keep_for_reset(std::unique_ptr<Upstream>& upstream);
   void reset_revoked();
@@ -182,6 +186,8 @@ class PoolDriver {
   pool::Actions carrying_;  // being carried out
   bool pumping_ = false;
   Upstreams upstreams_;
+  Lookups lookups_;
+  Resolver resolver_;
   Dialer dialer_;
   std::vector<Programs> programs_;  // by the index of their pools' ids
   Dialogues dialogues_;

@@ -171,7 +171,7 @@ void PoolDriver::failed(ConnectionId id, Talk talk, const std::string& why) {
   const std::string error =
       talk == Talk::proxy ? why : fmt::format("{}: {}: {}", endpoint, name_of(talk), why);
   if (connection.state == pool::State::connecting) {
-    close_upstream(upstreams_.take(id), key_of(id));
+    close_upstream(take_upstream(id), key_of(id));
     return dial_failed(id, error);
   }
   log().warn("pool {}: {}", pool.policy().key, error);

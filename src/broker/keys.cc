@@ -66,9 +66,17 @@ Keys::Found Keys::look_up_url(std::string_view key) const {
   }
   const Endpoint& endpoint = std::get<Endpoint>(parsed);
   if (const auto pool = driver_.depot().find_pool(endpoint.url())) return *pool;
-  if (allows(endpoint)) return policy_for(endpoint);
-  return pool::Refusal{
-      Code::kNotPermitted, "nothing in allow of [dynamic] matches " + endpoint.url(), {}, {}};
+  if (!allows(endpoint)) {
+    return pool::Refusal{
+        Code::kNotPermitted, "nothing in allow of [dynamic] matches " + endpoint.url(), {}, {}};
+  }
+  if (endpoint.is_service() && !dynamic_.policy.finds_services()) {
+    const std::string text = "\"" + endpoint.url() +
+                             "\": a service is found with resolver = \"dns\" only, without via and "
+                             "dial_command";
+    return pool::Refusal{Code::kInvalid, text, {}, {}};
+  }
+  return policy_for(endpoint);
 }
 
 bool Keys::allows(const Endpoint& endpoint) const {

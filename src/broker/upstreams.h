@@ -8,12 +8,15 @@
 #include <vector>
 
 #include "base/ids.h"
+#include "base/list.h"
 #include "base/unique_fd.h"
 #include "net/address.h"
 #include "net/socket_options.h"
 #include "net/socket_state.h"
 
 namespace berth::broker {
+
+struct KnownName;  // broker/resolver.h
 
 struct Upstream {
   ConnectionId id;
@@ -24,6 +27,8 @@ struct Upstream {
   bool handed_out = false;     // a lessee has, or had, a duplicate
   bool watched = false;        // in the idle watch
   bool watch_pending = false;  // to be watched soon
+  KnownName* name = nullptr;   // by which it was found, if by a name
+  ListLink<Upstream> name_link;
 
   // How its peer is known to be the one dialled.
   net::PeerProof proof() const {

@@ -11,6 +11,7 @@ namespace {
 using pool::Balance;
 using pool::IdleOrder;
 using pool::PoolPolicy;
+using pool::ResolveBy;
 using pool::Sandbox;
 using pool::Share;
 using pool::Warm;
@@ -23,7 +24,8 @@ constexpr int64_t kLeastReserve = 32;
 constexpr int64_t kMostDials = 1'000;
 constexpr int64_t kMostUses = 1'000'000'000;
 
-constexpr Duration kShortest = 1ms;  // the resolution of the loop's timer
+constexpr Duration kShortest = 1ms;     // the resolution of the loop's timer
+constexpr Duration kLeastRefresh = 1s;  // name servers are others' machines
 constexpr Duration kHour = 1h;
 constexpr Duration kDay = 24h;
 constexpr Duration kYear = 365 * kDay;
@@ -45,6 +47,10 @@ Words<Warm> warmths() {
 Words<Balance> balances() {
   return {{"round_robin", "least_leased", "failover"},
           {Balance::round_robin, Balance::least_leased, Balance::failover}};
+}
+
+Words<ResolveBy> resolvers() {
+  return {{"system", "dns"}, {ResolveBy::system, ResolveBy::dns}};
 }
 
 Words<Sandbox> sandboxes() {
@@ -96,6 +102,9 @@ const std::vector<Setting<PoolPolicy>>& pool_settings() {
       {"via_password_file", field(&P::via_password, SecretPath{}), Effect::renew},
       {"dial_command", field(&P::dial_command, CommandLine{}), Effect::renew},
       {"balance", field(&P::balance, balances())},
+      {"resolver", field(&P::resolver, resolvers()), Effect::new_dials},
+      {"dns_refresh", field(&P::dns_refresh, Time{kLeastRefresh, kYear, ZeroIs::never}),
+       Effect::new_dials},
       {"allow_users", field(&P::allow_uids, AccountList{Accounts::Kind::user}), Effect::reload,
        Scope::slots_too},
       {"allow_groups", field(&P::allow_gids, AccountList{Accounts::Kind::group}), Effect::reload,

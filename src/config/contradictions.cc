@@ -96,6 +96,19 @@ void check_share(const pool::PoolPolicy& pool, const Said& said, Report& report)
                      "does, say trust_holders = true");
 }
 
+// Neither the system's resolver knows services, nor does a proxy or a program.
+void check_services(const pool::PoolPolicy& pool, const Said& said, Report& report) {
+  if (pool.finds_services()) return;
+  if (!all_valid(said, {"resolver", "endpoints", "via", "dial_command"})) return;
+  const auto service = std::find_if(pool.endpoints.begin(), pool.endpoints.end(),
+                                    [](const Endpoint& endpoint) { return endpoint.is_service(); });
+  if (service == pool.endpoints.end()) return;
+  report.problem(last_place(said, "endpoints", "resolver"),
+                 service->url() +
+                     " is a service (it has no port), which is found with resolver = "
+                     "\"dns\" only, without via and dial_command");
+}
+
 // What is never given back is never reset, and never used twice.
 void check_warm(const pool::PoolPolicy& pool, const Said& said, Report& report) {
   if (!said.valid("warm")) return;
@@ -189,6 +202,7 @@ void check_connections(const pool::PoolPolicy& pool, const Said& said, Report& r
   check_times(pool, said, report);
   check_tcp(pool, said, report);
   check_via(pool, said, report);
+  check_services(pool, said, report);
 }
 
 }  // namespace

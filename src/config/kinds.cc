@@ -15,6 +15,8 @@
 namespace berth::config {
 namespace {
 
+using namespace std::chrono_literals;
+
 constexpr size_t kMaxAccounts = 1024;  // each lease request searches them
 constexpr size_t kMaxKeys = 1024;
 constexpr size_t kMaxPatterns = 256;  // each new URL is compared with them

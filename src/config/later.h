@@ -14,7 +14,6 @@ inline constexpr const char* kNotYet = " is not available in this version of ber
 inline constexpr std::array kLaterSettings = std::to_array<std::string_view>({
     "alpn",
     "compression",
-    "dns_refresh",
     "handoff",
     "health",
     "insecure",
@@ -25,7 +24,6 @@ inline constexpr std::array kLaterSettings = std::to_array<std::string_view>({
     "listen_mode",
     "max_channels",
     "metrics",
-    "resolver",
     "retry",
     "retry_buffer",
     "stream_buffer",

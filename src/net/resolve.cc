@@ -7,6 +7,10 @@
 #include <cerrno>
 #include <cstring>
 #include <memory>
+#include <string>
+#include <utility>
+
+#include "base/unique_fd.h"
 
 namespace berth::net {
 namespace {
@@ -40,11 +44,23 @@ SocketAddress copy(const addrinfo& info) {
   return out;
 }
 
-void collect(const addrinfo* list, std::vector<SocketAddress>& out) {
-  for (; list != nullptr && out.size() < kMaxResolvedAddresses; list = list->ai_next) {
+Answer collect(const addrinfo* list) {
+  Answer answer;
+  std::vector<SocketAddress>& addresses = answer.targets.emplace_back().addresses;
+  for (; list != nullptr; list = list->ai_next) {
     const SocketAddress address = copy(*list);
-    if (std::find(out.begin(), out.end(), address) == out.end()) out.push_back(address);
+    if (std::find(addresses.begin(), addresses.end(), address) != addresses.end()) continue;
+    answer.complete = addresses.size() < kMaxResolvedAddresses;
+    if (!answer.complete) break;
+    addresses.push_back(address);
   }
+  return answer;
+}
+
+Answer failure(std::string text) {
+  Answer answer;
+  answer.error = std::move(text);
+  return answer;
 }
 
 // AI_ADDRCONFIG does not count loopback addresses, so it would hide ::1 of a host that has no
@@ -55,24 +71,27 @@ bool is_local_name(std::string_view host) {
 
 }  // namespace
 
-Resolved resolve_blocking(const Endpoint& endpoint) {
-  Resolved out;
-  if (const auto literal = literal_address(endpoint)) {
-    out.addresses.push_back(*literal);
-    return out;
+Answer resolve_blocking(const Endpoint& endpoint) {
+  if (const auto literal = literal_address(endpoint))
+    return {{{0, 0, {*literal}}}, true, Duration::max(), {}};
+  if (endpoint.is_service()) {
+    return failure("\"" + endpoint.host + "\" is a service, which the system does not resolve");
   }
   Found found;
   int error = ask(endpoint, is_local_name(endpoint.host) ? 0 : AI_ADDRCONFIG, found);
   if (error == EAI_NONAME || error == EAI_ADDRFAMILY || error == EAI_NODATA) {
     error = ask(endpoint, 0, found);
   }
-  if (error != 0) {
-    out.error = "cannot resolve \"" + endpoint.host + "\": " + reason(error);
-    return out;
-  }
-  collect(found.get(), out.addresses);
-  if (out.addresses.empty()) out.error = "\"" + endpoint.host + "\" resolves to no address";
-  return out;
+  if (error != 0) return failure("cannot resolve \"" + endpoint.host + "\": " + reason(error));
+  Answer answer = collect(found.get());
+  if (!answer.targets[0].addresses.empty()) return answer;
+  return failure("\"" + endpoint.host + "\" resolves to no address");
+}
+
+// connect(2) of a datagram socket looks for the route, and no more.
+bool has_route(const SocketAddress& address) {
+  const UniqueFd probe(socket(address.family(), SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  return probe.valid() && connect(probe.get(), address.raw(), address.length) == 0;
 }
 
 }  // namespace berth::net

@@ -1,26 +1,20 @@
-// Name resolution as the system does it (nsswitch counts).
-//
-// For a worker thread: getaddrinfo(3) blocks for as long as the resolver takes. Thread-safe.
+// Name resolution as the system does it (nsswitch counts), and what any resolver must know of this
+// host.
 #pragma once
 
-#include <string>
-#include <vector>
-
 #include "base/endpoint.h"
-#include "net/address.h"
+#include "net/answer.h"
 
 namespace berth::net {
 
-// More than a name server sensibly gives for one name, few enough to try in turn.
-inline constexpr size_t kMaxResolvedAddresses = 64;
+// For a worker thread: getaddrinfo(3) blocks for as long as the resolver takes. Thread-safe.
+//
+// One target, in the resolver's order (RFC 6724), without repeats. A literal or a Unix endpoint
+// resolves to itself. Families without a configured address on this host are left out
+// (AI_ADDRCONFIG), unless nothing would remain. It knows no services.
+Answer resolve_blocking(const Endpoint& endpoint);
 
-struct Resolved {
-  std::vector<SocketAddress> addresses;  // in the resolver's order (RFC 6724), without repeats
-  std::string error;                     // empty if there is at least one address
-};
-
-// A literal or a Unix endpoint resolves to itself. Families without a configured address on this
-// host are left out (AI_ADDRCONFIG), unless nothing would remain.
-Resolved resolve_blocking(const Endpoint& endpoint);
+// Whether this host has a route to the address. Sends nothing and does not block.
+bool has_route(const SocketAddress& address);
 
 }  // namespace berth::net

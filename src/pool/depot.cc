@@ -328,6 +328,13 @@ void Depot::lost(TimePoint now, ConnectionId id, CloseReason reason, Actions& ac
   settle(now, actions);
 }
 
+void Depot::address_gone(TimePoint now, ConnectionId id, Actions& actions) {
+  Connection* connection = shared_.connections.find(id);
+  if (connection == nullptr) return;
+  pool_of(*connection).address_gone(now, *connection, actions);
+  settle(now, actions);
+}
+
 void Depot::closed(TimePoint now, ConnectionId id, Actions& actions) {
   Connection* connection = shared_.connections.find(id);
   BERTH_CHECK(connection != nullptr, "a connection is closed once");

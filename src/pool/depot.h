@@ -105,6 +105,8 @@ class Depot {
   void performed(TimePoint now, ConnectionId connection, std::optional<CloseReason> fault,
                  std::string_view text, Actions& actions);
   void lost(TimePoint now, ConnectionId connection, CloseReason reason, Actions& actions);
+  // Its address is no longer one of its endpoint's (rule 20).
+  void address_gone(TimePoint now, ConnectionId connection, Actions& actions);
   void closed(TimePoint now, ConnectionId connection, Actions& actions);
 
   // --- the administrator ---

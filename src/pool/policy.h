@@ -28,6 +28,12 @@ enum class Balance {
   failover,      // to the first that answers
 };
 
+// Who turns the names of endpoints into addresses.
+enum class ResolveBy {
+  system,  // getaddrinfo(3), so that nsswitch.conf counts
+  dns,     // berthd itself asks the name servers: TTL and services (SRV) count
+};
+
 // To whom a connection may be granted again (DESIGN section 4, point 8). A former holder may have
 // kept a duplicate, so group and any need trust_holders.
 enum class Share { user, socket, group, any };
@@ -60,6 +66,9 @@ struct PoolPolicy {
   FiledSecret via_password = {};
 
   Balance balance = Balance::round_robin;
+
+  ResolveBy resolver = ResolveBy::system;
+  Duration dns_refresh = 30s;  // addresses are looked up again after it; 0 never
 
   IdleOrder idle_order = IdleOrder::lifo;
   int max_connections = 20;   // 0 unlimited; counts each whose socket is not yet shut down
@@ -109,6 +118,11 @@ struct PoolPolicy {
   // The proxy on the way to an endpoint; nullptr: none.
   const Proxy* proxy_to(const Endpoint& endpoint) const {
     return via && endpoint.kind == Endpoint::Kind::tcp ? &*via : nullptr;
+  }
+
+  // Whether an endpoint may be a service, which has no port until name servers have been asked.
+  bool finds_services() const {
+    return resolver == ResolveBy::dns && !via && dial_command.empty();
   }
 
   // Whether the first holder reads what the server says first.

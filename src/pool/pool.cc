@@ -173,6 +173,7 @@ void Pool::note_failure(TimePoint now, const Connection& connection, std::string
 // Why a connection that comes back, or was just dialled, must not be granted.
 std::optional<CloseReason> Pool::unfit(TimePoint now, const Connection& connection) const {
   if (ending_) return ending_;
+  if (connection.epoch == kGoneEpoch) return CloseReason::address_gone;
   if (connection.epoch != epoch_) return CloseReason::renewed;
   if (now >= connection.expires_at) return CloseReason::age;
   if (beyond_max()) return CloseReason::overflow;
@@ -223,6 +224,19 @@ void Pool::lost(TimePoint now, Connection& connection, CloseReason reason, Actio
   const Duration quiet = now - connection.quiet_since;
   close(now, connection, reason, actions);
   if (idle) learn(now, endpoint, quiet);
+  settle(now, actions);
+}
+
+// Rule 20. What was renewed meanwhile goes for that.
+void Pool::address_gone(TimePoint now, Connection& connection, Actions& actions) {
+  if (connection.state == State::closing || connection.epoch != epoch_) return;
+  const bool collected = connection.state == State::leased && !connection.lease.valid();
+  if (collected) uncollect(connection, *collecting_);
+  if (collected || connection.state == State::idle) {
+    close(now, connection, CloseReason::address_gone, actions);
+  } else {
+    connection.epoch = kGoneEpoch;
+  }
   settle(now, actions);
 }
 

@@ -91,6 +91,9 @@ class Pool {
                  std::string_view text, Actions& actions);
   // An idle or collected connection has become unusable.
   void lost(TimePoint now, Connection& connection, CloseReason reason, Actions& actions);
+  // Its address is no longer one of its endpoint's: closed at once if idle, else when it comes
+  // back.
+  void address_gone(TimePoint now, Connection& connection, Actions& actions);
   void closed(TimePoint now, Connection& connection, Actions& actions);
   // Closes the idle connection for the good of another pool.
   void evict(TimePoint now, Connection& connection, CloseReason reason, Actions& actions);

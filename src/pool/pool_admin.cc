@@ -36,7 +36,7 @@ size_t Pool::renew(TimePoint now, Actions& actions) {
 
 bool Pool::close_on_release(Lease& lease) {
   const bool renewed = lease.connection->epoch != epoch_;
-  lease.connection->epoch = kNoEpoch;
+  if (!renewed) lease.connection->epoch = kNoEpoch;
   return !renewed;
 }
 

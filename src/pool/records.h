@@ -67,8 +67,9 @@ class Owner {
   int64_t value_ = -1;
 };
 
-// No pool's: of a connection that was renewed by itself.
+// No pool's: of a connection that was renewed by itself, and of one whose address is gone.
 inline constexpr uint64_t kNoEpoch = UINT64_MAX;
+inline constexpr uint64_t kGoneEpoch = UINT64_MAX - 1;
 
 // Or a bare slot (rule 18): a record without a socket, leased from its birth on.
 struct Connection {

@@ -45,9 +45,9 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def try_connect(port):
+def try_connect(port, host="127.0.0.1"):
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((host, port)) == 0
 
 
 class Program:

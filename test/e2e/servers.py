@@ -1,10 +1,12 @@
 """The servers of other people that berth must work with, each on a free loopback port."""
 
 import contextlib
+import itertools
 import os
 import pathlib
 import re
 import shutil
+import signal
 import socket
 import subprocess
 
@@ -25,21 +27,22 @@ def need(*programs):
 
 
 class Redis:
-    def __init__(self, folder, password=None):
+    def __init__(self, folder, password=None, host="127.0.0.1", port=None):
         self._folder = folder
         self._password = password
         self._program, = need("redis-server")
-        self.port = free_port()
-        self.url = f"tcp://127.0.0.1:{self.port}"
+        self.host = host
+        self.port = port or free_port()
+        self.url = f"tcp://{host}:{self.port}"
         self._running = None
         self.start()
 
     def start(self):
         self._running = Program(
-            self._folder, self._program, "--port", self.port, "--bind", "127.0.0.1", "--save", "",
+            self._folder, self._program, "--port", self.port, "--bind", self.host, "--save", "",
             "--daemonize", "no", *(["--requirepass", self._password] if self._password else []))
-        self._running.ready(lambda: try_connect(self.port))
-        self._admin = socket.create_connection(("127.0.0.1", self.port))
+        self._running.ready(lambda: try_connect(self.port, self.host))
+        self._admin = socket.create_connection((self.host, self.port))
         if self._password:
             self.command("AUTH", self._password)
         self._connected_at_start = self._total_connections()
@@ -100,6 +103,50 @@ def _exactly(sock, size):
     data = sock.recv(size, socket.MSG_WAITALL)
     assert len(data) == size, f"the connection ended after {data!r}"
     return data
+
+
+class Dnsmasq:
+    """A name server for the names that it is told, all below .test, and nothing else; root only.
+
+    hosts     {"name": ["address"]}, which tell() changes
+    services  {"_service._tcp.name": [(target, port, priority, weight)]}
+    """
+
+    def __init__(self, folder, hosts, services=None):
+        self._folder = pathlib.Path(folder)
+        self._program, = need("dnsmasq")
+        # Of the network 127.0.0.0/8, so that port 53 is nobody else's.
+        self.address = f"127.53.{os.getpid() % 250 + 1}.{next(_name_servers) % 250 + 1}"
+        self._hosts = self._folder / "dnsmasq.hosts"
+        self._services = services or {}
+        self._running = None
+        self.tell(hosts)
+        self.start()
+
+    def start(self):
+        records = [f"--srv-host={name},{','.join(map(str, each))}"
+                   for name, all_of_it in self._services.items() for each in all_of_it]
+        self._running = Program(
+            self._folder, self._program, "--no-daemon", "--conf-file=/dev/null", "--user=root", "--pid-file=",
+            f"--listen-address={self.address}", "--bind-interfaces", "--no-resolv", "--no-hosts", "--local=/test/",
+            f"--addn-hosts={self._hosts}", "--local-ttl=1", "--txt-record=empty.test,no address", *records)
+        self._running.ready(lambda: try_connect(53, self.address))
+
+    def tell(self, hosts):
+        """From now on these names have these addresses."""
+        lines = [f"{address} {name}\n" for name, addresses in hosts.items() for address in addresses]
+        self._hosts.write_text("".join(lines))
+        self._hosts.chmod(0o644)
+        if self._running:
+            read = self._running.output().count(f"read {self._hosts}")
+            self._running.signal(signal.SIGHUP)
+            wait_until(lambda: self._running.output().count(f"read {self._hosts}") > read, "dnsmasq reads its hosts")
+
+    def kill(self):
+        self._running.kill()
+
+
+_name_servers = itertools.count()
 
 
 class Memcached:

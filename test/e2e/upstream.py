@@ -79,14 +79,15 @@ class Upstream:
 class Deaf:
     """A listening socket whose backlog is full: the kernel answers no further SYN."""
 
-    def __init__(self):
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=0)
+    def __init__(self, host="127.0.0.1", port=0):
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.create_server((host, port), family=family, backlog=0)
         self.port = self._listener.getsockname()[1]
         self.url = f"tcp://127.0.0.1:{self.port}"
-        self._fillers = [socket.socket() for _ in range(4)]
+        self._fillers = [socket.socket(family) for _ in range(4)]
         for sock in self._fillers:
             sock.setblocking(False)
-            sock.connect_ex(("127.0.0.1", self.port))
+            sock.connect_ex((host, self.port))
 
     def close(self):
         for sock in [self._listener, *self._fillers]:

@@ -208,7 +208,7 @@ void Player::close_on_release(LeaseId lease) {
   for (auto& [id, c] : model_.connections) {
     if (c.lease != lease) continue;
     const bool renewed = c.epoch != model_.pools[c.pool].epoch;
-    c.epoch = pool::kNoEpoch;
+    if (!renewed) c.epoch = pool::kNoEpoch;
     expect(driver_.depot().close_on_release(lease) == !renewed, "a connection is marked once",
            lease.value());
   }

@@ -159,6 +159,9 @@ void Driver::judge_close(uint64_t decided, const ConnectionModel& c, const Close
     case CloseReason::renewed:
       expect(c.epoch != pool.epoch, "only what was renewed is closed for it", id);
       break;
+    case CloseReason::address_gone:
+      expect(c.epoch == pool::kGoneEpoch, "only what lost its address is closed for it", id);
+      break;
     case CloseReason::expired:
       expect(!c.was_kept && c.idle_since <= model_.tick_before,
              "only what was idle through two ticks expires", id);
@@ -280,8 +283,10 @@ void Driver::judge_grant(uint64_t decided, const Grant& grant, const Ask& ask) {
     expect(g.new_session || !from_another || c.last_holder == ask.key.session,
            "new_session says that the last holder was another", id);
     expect(!g.new_session || from_another, "new_session only if the last holder was another", id);
-    // After the decision a better endpoint may have been reached; it is then closed on release.
-    const bool marked_since = decided != model_.event && c.epoch == pool::kNoEpoch;
+    // After the decision a better endpoint may have been reached, or its address be gone; it is
+    // then closed on release.
+    const bool marked = c.epoch == pool::kNoEpoch || c.epoch == pool::kGoneEpoch;
+    const bool marked_since = decided != model_.event && marked;
     expect(c.epoch == pool.epoch || marked_since, "what was renewed is not granted", id);
     const uint64_t most = Model::most_uses(pool.policy);
     expect(most == 0 || c.uses < most, "what is used up is not granted", id);

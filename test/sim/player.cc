@@ -89,7 +89,7 @@ void Player::sometimes() {
 
 void Player::seldom() {
   driver_.carry_out();
-  switch (model_.random.below(13)) {
+  switch (model_.random.below(14)) {
     case 0:
     case 1: return change_upstream();
     case 2: return renew();
@@ -102,6 +102,7 @@ void Player::seldom() {
     case 9: return reload();
     case 10: return remove_pool();
     case 11: return set_total_max_idle();
+    case 12: return lose_address();
     default: driver_.pass_time(model_.now + model_.up_to(6s), model_.chance(70));
   }
 }
@@ -322,6 +323,24 @@ void Player::lose(ConnectionId id) {
   model_.trace.add(model_.now, "lost %llu", id.value());
   event(
       [&](Actions& actions) { driver_.depot().lost(model_.now, id, CloseReason::dead, actions); });
+}
+
+// A name has other addresses than before: some connections, in whatever state, are to one that is
+// gone.
+void Player::lose_address() {
+  std::vector<ConnectionId> gone;
+  for (const auto& [id, c] : model_.connections) {
+    if (!c.slot && model_.chance(30)) gone.push_back(id);
+  }
+  for (const ConnectionId id : gone) {
+    const auto at = model_.connections.find(id);
+    if (at == model_.connections.end()) continue;  // another's end was its end too
+    ConnectionModel& c = at->second;
+    const uint64_t epoch = model_.pools[c.pool].epoch;
+    if (c.stage != Stage::closing && c.epoch == epoch) c.epoch = pool::kGoneEpoch;
+    model_.trace.add(model_.now, "the address of %llu is gone", id.value());
+    event([&](Actions& actions) { driver_.depot().address_gone(model_.now, id, actions); });
+  }
 }
 
 // A server with an idle timeout closes the one that is quiet for longest, when its time has come.

@@ -56,6 +56,7 @@ class Player {
   void change_upstream();
   void lose_one();
   void lose(ConnectionId id);
+  void lose_address();
   void close_quiet();
   // The administrator and the rest of the daemon (administrator.cc).
   size_t free_place() const;

@@ -61,6 +61,20 @@ TEST(Endpoint, SaysWhatIsWrong) {
   EXPECT_EQ(error("unix:///run/"), "\"unix:///run/\": the path names a folder, not a socket");
 }
 
+TEST(Endpoint, AServiceHasNoPort) {
+  EXPECT_EQ(normal("tcp://_Redis._tcp.Example.COM/"), "tcp://_redis._tcp.example.com");
+  EXPECT_TRUE(std::get<Endpoint>(parse_endpoint("tcp://_redis._tcp.example.com")).is_service());
+  EXPECT_FALSE(std::get<Endpoint>(parse_endpoint("tcp://_redis.example.com:80")).is_service());
+  for (const char* name : {"_", "_redis", "_redis.example.com", "_redis._tcp", "_redis._tcp."}) {
+    EXPECT_EQ(error("tcp://" + std::string(name)),
+              "\"tcp://" + std::string(name) +
+                  "\": a service is named as tcp://_SERVICE._PROTO.DOMAIN; any other host has a "
+                  "port");
+  }
+  EXPECT_EQ(error("tcp://_a b._tcp.c"),
+            "\"tcp://_a b._tcp.c\": the host may have letters, digits, '.', '-' and '_' only");
+}
+
 TEST(Endpoint, ThePlainHostHasNoBracketsPercentOrColons) {
   EXPECT_EQ(error("tcp://a%b:80"),
             "\"tcp://a%b:80\": the host may have letters, digits, '.', '-' and '_' only");

@@ -224,6 +224,8 @@ TEST_F(BrokerTest, AReloadRenewsForTheSettingsOfWhichTheManualSaysSo) {
       {"max_idle", [](auto& p) { p.max_idle = 7; }},
       {"min_idle", [](auto& p) { p.min_idle = 1; }},
       {"balance", [](auto& p) { p.balance = pool::Balance::failover; }},
+      {"resolver", [](auto& p) { p.resolver = pool::ResolveBy::dns; }},
+      {"dns_refresh", [](auto& p) { p.dns_refresh = 7s; }},
       {"idle_order", [](auto& p) { p.idle_order = pool::IdleOrder::fifo; }},
       {"max_waiters", [](auto& p) { p.max_waiters = 7; }},
       {"max_uses", [](auto& p) { p.max_uses = 70; }},

@@ -35,7 +35,7 @@ class CommandsTest : public testing::Test {
     commands_.log_in(id(number), Talk::login, job(script, time), near_.get());
   }
   void dial(uint32_t number, const std::string& script) {
-    commands_.dial(id(number), job(script), {});
+    commands_.dial(id(number), job(script), std::make_shared<const net::DialOptions>());
   }
   static ConnectionId id(uint32_t number) { return ConnectionId::from_value(number); }
 

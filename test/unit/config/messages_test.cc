@@ -39,6 +39,20 @@ TEST_F(ConfigMessage, WhatALaterVersionBringsIsRefusedByName) {
       Lines{"protocol = \"redis\" is not available in this version of berth; only \"raw\" is"});
 }
 
+TEST_F(ConfigMessage, AServiceNeedsTheResolverThatFindsIt) {
+  const std::string service = "[pool.a]\nendpoints = [\"tcp://h:1\", \"tcp://_a._tcp.b\"]\n";
+  const std::string why =
+      "tcp://_a._tcp.b is a service (it has no port), which is found with resolver = \"dns\" only, "
+      "without via and dial_command";
+  EXPECT_EQ(problems_in(service), Lines{"2: " + why});
+  EXPECT_EQ(problems_in(service + "resolver = \"system\"\n"), Lines{"3: " + why});
+  EXPECT_EQ(problems_in(service + "resolver = \"dns\"\n"), Lines{});
+  EXPECT_EQ(problems_with("resolver = \"bind\""),
+            Lines{"resolver must be \"system\" or \"dns\"; found \"bind\""});
+  EXPECT_EQ(problems_with("dns_refresh = \"999ms\""),
+            Lines{"dns_refresh must be from 1s to 365d, or \"never\"; found \"999ms\""});
+}
+
 TEST_F(ConfigMessage, WhoSharesWithOthersMustTrustThem) {
   for (const std::string share : {"any", "group"}) {
     EXPECT_EQ(problems_with("share = \"" + share + "\""),

@@ -45,6 +45,8 @@ via = "none"
 via_password_file = "none"
 dial_command = []
 balance = "round_robin"
+resolver = "system"
+dns_refresh = "30s"
 allow_users = [0, 4000000000]  # root, 4000000000
 allow_groups = []
 share = "user"
@@ -109,8 +111,10 @@ drain_timeout = "0s"
 log_level = "trace"
 
 [pool."with.dots"]
-endpoints = ["unix:///tmp/a%20b \"c\"", "tcp://example.org:1"]
+endpoints = ["unix:///tmp/a%20b \"c\"", "tcp://example.org:1", "tcp://_x._tcp.example.org"]
 balance = "failover"
+resolver = "dns"
+dns_refresh = "never"
 allow_users = ["root", 1]
 share = "any"
 trust_holders = true

@@ -35,7 +35,7 @@ TEST(Dial, SetsNodelayAndKeepaliveByDefault) {
 TEST(Dial, LeavesOutWhatIsSwitchedOff) {
   DialOptions options = test::dial_options();
   options.nodelay = false;
-  options.keepalive = false;
+  options.keepalive.idle = {};
   const Connection c("tcp://127.0.0.1:1", options);
   EXPECT_EQ(test::get_option(c.fd, IPPROTO_TCP, TCP_NODELAY), 0);
   EXPECT_EQ(test::get_option(c.fd, SOL_SOCKET, SO_KEEPALIVE), 0);

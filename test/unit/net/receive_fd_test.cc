@@ -118,7 +118,8 @@ std::string fault(const UniqueFd& fd) {
 
 DialOptions nothing_set() {
   DialOptions options;
-  options.nodelay = options.keepalive = options.pin = false;
+  options.nodelay = options.pin = false;
+  options.keepalive.idle = {};
   return options;
 }
 
