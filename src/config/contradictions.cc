@@ -132,17 +132,25 @@ bool dials_tcp(const pool::PoolPolicy& pool) {
                      [](const Endpoint& e) { return e.kind == Endpoint::Kind::tcp; });
 }
 
+bool has_default(const pool::PoolPolicy& pool, std::string_view name) {
+  const auto& settings = pool_settings();
+  const auto setting = std::find_if(settings.begin(), settings.end(),
+                                    [name](const auto& each) { return each.name == name; });
+  return setting->kind.write(pool) == setting->kind.write({});
+}
+
 // What only TCP has, and what only who dials can do.
 void check_tcp(const pool::PoolPolicy& pool, const Said& said, Report& report) {
   if (!all_valid(said, {"endpoints", "dial_command"})) return;
   const auto refuse = [&](std::initializer_list<const char*> names, const std::string& why) {
     for (const char* name : names) {
       const Place place = said.place(name);
-      if (!said.has(name)) continue;
+      if (!said.has(name) || has_default(pool, name)) continue;
       report.problem(place, std::string(name) + " (line " + std::to_string(place.line) +
                                 ") is without effect: " + why);
     }
   };
+  if (pool.endpoints.empty()) return;
   if (!pool.dial_command.empty()) {
     refuse({"interface", "source_address", "via"},
            "what dials is dial_command (line " + std::to_string(said.place("dial_command").line) +

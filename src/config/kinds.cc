@@ -341,7 +341,7 @@ std::string EndpointPatternList::write(const std::vector<EndpointPattern>& patte
 
 std::optional<FileOwner> Owner::read(const Value& value, Reading& reading) const {
   const auto* text = value.get<std::string>();
-  if (text == nullptr || text->empty() || *text == ":") {
+  if (text == nullptr || *text == ":") {
     reading.wrong(value, "a string such as \"www-data\", \"www-data:www-data\" or \":www-data\"");
     return std::nullopt;
   }

@@ -141,7 +141,8 @@ struct FileMode {
   std::string bounds() const { return {}; }
 };
 
-// To whom a file is given, as chown(1) is told: "USER", "USER:GROUP" or ":GROUP".
+// To whom a file is given, as chown(1) is told: "USER", "USER:GROUP" or ":GROUP"; "" for the
+// daemon's own.
 struct Owner {
   std::optional<FileOwner> read(const Value& value, Reading& reading) const;
   std::string write(const FileOwner& owner) const;

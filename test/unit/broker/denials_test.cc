@@ -19,7 +19,7 @@ class DenialsTest : public testing::Test {
 
 TEST_F(DenialsTest, NameWhoAskedForWhatAndWhyHeMayNot) {
   const auto line = denials.note(now, {.uid = 33, .pid = 0}, "redis\n", "no \x1b[1m");
-  EXPECT_EQ(line, "denied: pid 0 ? (uid 33) asks for \"redis\\n\": \"no \\u{1b}[1m\"");
+  EXPECT_EQ(line, "denied: pid 0 ? (uid 33) asks for \"redis\\n\": \"no \\x1b[1m\"");
 }
 
 TEST_F(DenialsTest, AreLoggedAFewAtOnceThenOneNowAndAgain) {

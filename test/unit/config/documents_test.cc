@@ -134,7 +134,7 @@ TEST_F(ConfigDocuments, TheManualsExamplesLoad) {
   write("redis-password", "hunter2\n");
   ASSERT_EQ(::chmod(path("redis-password").c_str(), 0600), 0);
   const Variable credentials("CREDENTIALS_DIRECTORY", folder_.c_str());
-  EXPECT_EQ(displays().size(), 6u);
+  EXPECT_EQ(displays().size(), 8u);
   for (const std::string& text : displays()) {
     if (text.starts_with("#!")) continue;  // a program, which test/e2e runs
     const std::string known =

@@ -205,7 +205,7 @@ max_sesions = 5
                 "found \"all\"",
                 "DIR/pools.d/b.toml:1: not valid TOML: …",
                 ("DIR/pools.d/c.toml:1: [daemon] stands in the main file only; this file may hold "
-                 "[pool.NAME] tables"),
+                 "[pool.NAME] and [socket.NAME] tables"),
                 ("DIR/pools.d/c.toml:2: [pool.c] has no endpoints; give it one, such as endpoints "
                  "= [\"tcp://127.0.0.1:6379\"]"),
             }));

@@ -268,9 +268,8 @@ TEST_F(ConfigMessage, Sockets) {
   const std::string socket = pool + "[socket.app1]\nkeys = [\"redis\"]\n";
   EXPECT_EQ(
       problems_in(socket + "path = \"app.sock\"\nmode = \"0999\"\nowner = \"nobody:no such\"\n"),
-      (Lines{"5: path must be an absolute path; found \"app.sock\"",
-             "6: mode must be octal permission bits in quotes, such as \"0660\", at most 0777; "
-             "found \"0999\"",
+      (Lines{"5: path must be the absolute path of a socket; found \"app.sock\"",
+             "6: mode must be octal permission bits in quotes, such as \"0660\"; found \"0999\"",
              "7: owner: unknown group \"no such\""}));
   EXPECT_EQ(problems_in(socket + "path = \"/" + std::string(107, 'x') + "\"\n").size(), 1u);
   EXPECT_EQ(problems_in(socket + "path = \"/x\"\nowner = 3\n"),
@@ -293,14 +292,14 @@ TEST_F(ConfigMessage, TwoSocketsHaveTwoPaths) {
 TEST_F(ConfigMessage, DynamicKeys) {
   EXPECT_EQ(
       problems_in("[dynamic]\nallow = [\"tcp://127.0.0.1\", 3]\n"
-                  "endpoints = [\"tcp://h:1\"]\nmin_idle = 1\ncolour = 1\n"),
+                  "endpoints = [\"tcp://h:1\"]\nmin_idle = 1\nmax_idel = 1\n"),
       (Lines{"2: allow: \"tcp://127.0.0.1\": the port must be a number, FIRST-LAST, or *",
              "2: allow must be an array of patterns of URLs, such as [\"tcp://127.0.0.1:*\"]; "
              "found 3",
              "3: endpoints does not belong in [dynamic]: the URL itself says where to dial",
              "4: min_idle does not belong in [dynamic]: a pool that a URL makes goes once it is "
              "empty",
-             "5: unknown setting \"colour\" in [dynamic]"}));
+             "5: unknown setting \"max_idel\" in [dynamic]; did you mean \"max_idle\"?"}));
   EXPECT_EQ(problems_in("dynamic = 1\n"), Lines{"1: dynamic must be a table, [dynamic]; found 1"});
 }
 
