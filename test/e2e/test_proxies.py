@@ -11,7 +11,7 @@ import berth
 from berthd import BERTHD
 from processes import disconnect, free_port, wait_readable, wait_until
 from servers import Exim, Microsocks, Redis, Tinyproxy, redis
-from upstream import Deaf, Mute, Upstream, ask
+from upstream import Deaf, Mute, Upstream, ask, read_line
 
 USER, PASSWORD = "alice", "sesame-4711"
 KINDS = [Microsocks, Tinyproxy]
@@ -157,6 +157,19 @@ def test_a_unix_socket_beside_a_host_is_dialled_without_it(berthd, folder, proxy
             assert ask(lease.sock) == 1
 
 
+def test_urls_as_keys_lead_through_it_too_but_not_to_unix_sockets(berthd, redis_server, memcached, proxy):
+    daemon = berthd(dynamic=via(proxy))
+    session = daemon.session()
+    with session.lease(redis_server.url) as lease:
+        assert redis(lease.sock, "PING") == "PONG"
+        assert daemon.connections_to(proxy.port) == 1
+    with session.lease(memcached.url) as lease:
+        lease.sock.sendall(b"version\r\n")
+        assert read_line(lease.sock).startswith(b"VERSION")
+    daemon.reload({}, dynamic={"via": f"{proxy.scheme}://127.0.0.1:1"})
+    assert "127.0.0.1:1" in refusal(session, redis_server.url).why.last_dial_error
+
+
 def test_a_holder_cannot_ask_the_proxy_for_another_server(berthd, redis_server, proxy):
     daemon = berthd(pools(redis_server, **via(proxy)))
     if "not pinned" in daemon.log():
@@ -190,7 +203,8 @@ def test_a_wrong_password_is_told_and_stays_secret(berthd, redis_server, guarded
 
 
 def test_a_login_that_is_wanted_but_not_configured_is_told(berthd, redis_server, guarded):
-    told = {"socks5": "it wants a user and a password, or another proof", "http": "it wants a user and a password (407 "}
+    told = {"socks5": "it wants a user and a password, or another proof",
+            "http": "it wants a user and a password (407 "}
     session = berthd(pools(redis_server, **via(guarded))).session()
     assert told[guarded.scheme] in refusal(session).why.last_dial_error
     assert lets_others_be(session)
@@ -217,7 +231,8 @@ def test_a_port_that_the_proxy_does_not_allow_is_told(berthd, redis_server, star
 
 
 @pytest.mark.parametrize("scheme", ["socks5", "http"])
-@pytest.mark.parametrize("kind, words", [(Mute, "no answer within"), (Deaf, "no connection within 300 ms (dial_timeout) through")])
+@pytest.mark.parametrize("kind, words", [(Mute, "no answer within"),
+                                         (Deaf, "no connection within 300 ms (dial_timeout) through")])
 def test_one_that_hangs_is_given_up_after_dial_timeout(berthd, redis_server, scheme, kind, words):
     with contextlib.closing(kind()) as hanging:
         proxy = f"{scheme}://127.0.0.1:{hanging.port}"

@@ -2,7 +2,6 @@
 #include <sys/stat.h>
 
 #include "base/limits.h"
-#include "config/contradictions.h"
 #include "config/print.h"
 #include "unit/config/config_test.h"
 
@@ -104,6 +103,18 @@ TEST_F(ConfigVia, AProxyLeadsToHostsOnly) {
   EXPECT_EQ(problems_in("[pool.a]\nendpoints = [\"slot:\"]\nvia = \"socks5://proxy:1080\"\n"),
             Lines{"3: via (line 3) is without effect: [pool.a] lends slots, which carry no "
                   "connection"});
+}
+
+// There a URL may be that of a Unix socket, too, which is dialled without the proxy.
+TEST_F(ConfigVia, PoolsThatUrlsMakeMayHaveOne) {
+  const std::string file = password_file("hunter2");
+  const Loaded loaded = load_main(
+      "[dynamic]\nallow = [\"tcp://*:*\", \"unix:///*\"]\nallow_users = [0]\n"
+      "via = \"socks5://alice@proxy:1080\"\n" +
+      file);
+  EXPECT_EQ(lines(loaded.problems), Lines{});
+  EXPECT_EQ(loaded.settings.dynamic.policy.via->url(), "socks5://alice@proxy:1080");
+  EXPECT_EQ(load_main(print(loaded.settings)).settings, loaded.settings);
 }
 
 }  // namespace
