@@ -25,6 +25,12 @@ namespace {
 using net::Answer;
 using net::SocketAddress;
 
+// How long each name server is waited for, the second time twice as long; so that it is known
+// within the default dial_timeout who did not answer. What resolv.conf says of it c-ares does not
+// read.
+constexpr int kFirstTimeoutMs = 1000;
+constexpr int kTries = 2;
+
 constexpr int kInternet = 1;  // class IN
 constexpr int kSrv = 33;      // type SRV (RFC 2782)
 
@@ -188,7 +194,10 @@ class DnsClient::Channel {
     options.sock_state_cb_data = this;
     options.lookups = const_cast<char*>(lookups);
     options.resolvconf_path = const_cast<char*>(resolv_conf.c_str());
-    const int mask = ARES_OPT_SOCK_STATE_CB | ARES_OPT_LOOKUPS | ARES_OPT_RESOLVCONF;
+    options.timeout = kFirstTimeoutMs;
+    options.tries = kTries;
+    const int mask = ARES_OPT_SOCK_STATE_CB | ARES_OPT_LOOKUPS | ARES_OPT_RESOLVCONF |
+                     ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES;
     fault_ = ares_init_options(&channel_, &options, mask);
     if (fault_ != ARES_SUCCESS) channel_ = nullptr;
   }

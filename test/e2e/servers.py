@@ -127,7 +127,9 @@ class Dnsmasq:
         records = [f"--srv-host={name},{','.join(map(str, each))}"
                    for name, all_of_it in self._services.items() for each in all_of_it]
         self._running = Program(
-            self._folder, self._program, "--no-daemon", "--conf-file=/dev/null", "--user=root", "--pid-file=",
+            # With --no-daemon it would serve nobody else while a TCP connection lasts.
+            self._folder, self._program, "--keep-in-foreground", "--log-facility=-", "--conf-file=/dev/null",
+            "--user=root", "--pid-file=",
             f"--listen-address={self.address}", "--bind-interfaces", "--no-resolv", "--no-hosts", "--local=/test/",
             f"--addn-hosts={self._hosts}", "--local-ttl=1", "--txt-record=empty.test,no address", *records)
         self._running.ready(lambda: try_connect(53, self.address))
