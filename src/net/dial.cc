@@ -39,6 +39,15 @@ absl::Status prepare(int fd, const SocketAddress& address, const DialOptions& op
   return pin_to_peer(fd, address);
 }
 
+// A program may have come through a proxy, which would lead a new connection elsewhere. What
+// another berthd has dialled and passed on is pinned for good, if less closely.
+absl::Status prepare_connected(int fd, const SocketAddress& peer, const DialOptions& options) {
+  absl::Status status = apply_options(fd, peer.family(), options);
+  if (!status.ok() || !peer.is_tcp() || !options.pin) return status;
+  status = pin_connected(fd, peer);
+  return status.ok() ? status : pin_to_peer(fd, peer);
+}
+
 const char* kind_of_file(mode_t mode) {
   switch (mode & S_IFMT) {
     case S_IFREG: return "a regular file";
@@ -123,7 +132,7 @@ absl::StatusOr<SocketAddress> adopt(int fd, const DialOptions& options) {
     return absl::UnavailableError(wrong);
   }
   fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK);
-  const absl::Status prepared = prepare(fd, *peer, options);
+  const absl::Status prepared = prepare_connected(fd, *peer, options);
   if (prepared.ok()) return *peer;
   return absl::Status(prepared.code(), "a connection that cannot be used: " + text_of(prepared));
 }

@@ -25,7 +25,8 @@ absl::Status finish_connect(int fd, const SocketAddress& address);
 
 // Whether `fd`, which may be anything, is a connection that could have been dialled here: a stream
 // over TCP or a Unix socket, connected and open both ways, with no layer such as TLS on it. Then it
-// is made nonblocking, its options are set, it is pinned (TCP), and its peer is the answer. An
+// is made nonblocking, its options are set, it is pinned so that it cannot be connected again
+// (TCP), and its peer is the answer. An
 // error says what it is instead: "a regular file, not a socket".
 absl::StatusOr<SocketAddress> adopt(int fd, const DialOptions& options);
 

@@ -145,7 +145,7 @@ def test_a_waiter_gets_what_comes_back_not_a_new_connection(berthd, upstream):
     raw.sync()
     lease.release()
     assert raw.expect(frames.Grant).leases[0].reused
-    assert upstream.accepted == 1
+    wait_until(lambda: upstream.accepted == 1, "the connection is accepted")
 
 
 def test_a_dial_whose_waiter_left_serves_the_next(berthd, upstream):

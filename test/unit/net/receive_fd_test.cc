@@ -5,6 +5,7 @@
 
 #include <vector>
 
+#include "net/socket_state.h"
 #include "unit/net/sockets.h"
 
 namespace berth::net {
@@ -134,6 +135,23 @@ TEST(Adopt, AConnectionIsAsIfItHadBeenDialledHere) {
   EXPECT_EQ(test::get_option(c.fd, SOL_SOCKET, SO_KEEPALIVE), 1);
   if (!can_pin().ok()) GTEST_SKIP() << "no pins here";
   EXPECT_EQ(test::get_option(c.fd, SOL_SOCKET, SO_LOCK_FILTER), 1);
+}
+
+// Its peer may be a proxy, which would lead it elsewhere.
+TEST(Adopt, ItCannotBeConnectedAgainNotEvenToItsPeer) {
+  if (!can_pin().ok()) GTEST_SKIP() << "no pins here";
+  const test::Connection c("tcp://127.0.0.1:1", nothing_set());
+  ASSERT_TRUE(adopt(c.fd.get(), test::dial_options()).ok());
+  ASSERT_EQ(test::disconnect(c.fd), 0);
+  ASSERT_NE(fcntl(c.fd.get(), F_SETFL, O_NONBLOCK), -1);
+  connect(c.fd.get(), c.address.raw(), c.address.length);
+  EXPECT_EQ(inspect_released(c.fd.get(), c.address, PeerProof::pinned).verdict, Released::dirty);
+}
+
+TEST(Adopt, OneThatAnotherBerthdHasPinnedIsAdopted) {
+  const test::Connection dialled;
+  EXPECT_EQ(fault(dialled.fd), "");
+  EXPECT_EQ(fault(dialled.fd), "") << "and once more";
 }
 
 TEST(Adopt, TheOtherFamiliesAreAdoptedToo) {
