@@ -241,7 +241,8 @@ def test_explain_tells_it_of_another_user(berthd, upstream):
     for user in "nobody", str(NOBODY):
         refused = told(daemon, "echo", "--user", user)
         assert (refused["step"], refused["code"], refused["uid"]) == ("REFUSE", "NOT_PERMITTED", NOBODY)
-    assert "uid 65534 (nobody) may not: neither allow_users nor allow_groups" in explain(daemon, "echo", "--user", "nobody")
+    words = explain(daemon, "echo", "--user", "nobody")
+    assert "uid 65534 (nobody) may not: neither allow_users nor allow_groups" in words
     done = ctl(daemon, "explain", "echo", "--user", "nobody-at-all")
     assert (done.returncode, done.stderr) == (64, "berthctl: there is no user nobody-at-all\n")
 
