@@ -150,8 +150,11 @@ class Loader {
       (setting.name == "allow" ? own : of_pools).push_back(setting);
     }
     read_table({"[dynamic]", entry.place, own}, dynamic_settings(), report, accounts_, dynamic);
+    std::vector<std::string_view> names = names_of(pool_settings());
+    std::erase_if(names, [](auto name) { return name == "endpoints" || name == "min_idle"; });
+    names.push_back("allow");
     const Said said = read_table({"[dynamic]", entry.place, of_pools}, pool_settings(), report,
-                                 accounts_, dynamic.policy);
+                                 accounts_, dynamic.policy, names);
     check_dynamic(dynamic, said, report);
   }
 

@@ -49,10 +49,11 @@ struct TableView {
 std::string explain_unknown(const Entry& entry, const TableView& table,
                             const std::vector<std::string_view>& known);
 
-// Reads all of `table` into `target`; every problem goes to `report`.
+// Reads all of `table` into `target`; every problem goes to `report`. `names` are what may stand
+// there, for who writes something else.
 template <class T>
 Said read_table(const TableView& table, const std::vector<Setting<T>>& settings, Report& report,
-                Accounts& accounts, T& target) {
+                Accounts& accounts, T& target, const std::vector<std::string_view>& names) {
   Said said(table.place);
   for (const Entry& entry : table.entries) {
     const Setting<T>* known = nullptr;
@@ -60,7 +61,7 @@ Said read_table(const TableView& table, const std::vector<Setting<T>>& settings,
       if (setting.name == entry.name) known = &setting;
     }
     if (known == nullptr) {
-      report.problem(entry.place, explain_unknown(entry, table, names_of(settings)));
+      report.problem(entry.place, explain_unknown(entry, table, names));
       continue;
     }
     Reading reading(known->name, report, accounts);
@@ -68,6 +69,12 @@ Said read_table(const TableView& table, const std::vector<Setting<T>>& settings,
     said.add(known->name, {entry.place, !reading.failed()});
   }
   return said;
+}
+
+template <class T>
+Said read_table(const TableView& table, const std::vector<Setting<T>>& settings, Report& report,
+                Accounts& accounts, T& target) {
+  return read_table(table, settings, report, accounts, target, names_of(settings));
 }
 
 }  // namespace berth::config

@@ -15,7 +15,7 @@ bool contains(const std::vector<uint32_t>& ids, uint32_t id) {
   return std::find(ids.begin(), ids.end(), id) != ids.end();
 }
 
-// "" if it does; else why not.
+// Why such a session may not lease; "" if it may.
 std::string forbids(const PoolPolicy& policy, const SessionInfo& info) {
   if (!info.tenant.empty()) {
     const auto& tenants = policy.tenants;

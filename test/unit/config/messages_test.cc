@@ -300,6 +300,8 @@ TEST_F(ConfigMessage, DynamicKeys) {
              "4: min_idle does not belong in [dynamic]: a pool that a URL makes goes once it is "
              "empty",
              "5: unknown setting \"max_idel\" in [dynamic]; did you mean \"max_idle\"?"}));
+  EXPECT_EQ(problems_in("[dynamic]\nalow = []\n"),
+            Lines{"2: unknown setting \"alow\" in [dynamic]; did you mean \"allow\"?"});
   EXPECT_EQ(problems_in("dynamic = 1\n"), Lines{"1: dynamic must be a table, [dynamic]; found 1"});
 }
 
