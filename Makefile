@@ -5,6 +5,7 @@ VERSION := 0.1.0
 ## make               build berthd, berth, berthctl and libberth into build/
 ## make check         set-up, all builds, all tests that take minutes; the last line is the sum
 ## make check-all     the same and the long ones
+## make check-vm      what needs kernel TLS, under Debian's kernel in an emulated machine; JOB=name: one job
 ## make demo          a first lease, from nothing
 ## make bench         measure; writes build/bench.json
 ## make coverage      which lines the tests reach: build/coverage/html
@@ -20,11 +21,12 @@ VERSION := 0.1.0
 ##             build/coverage. ./configure --help tells the rest.
 
 # What a goal needs installed, in configure's words; these goals configure every time.
-deps_of_check := test
-deps_of_check-all := test
+deps_of_check := test,bench
+deps_of_check-all := test,bench
+deps_of_check-vm := test,vm
 deps_of_coverage := test,coverage
 deps_of_demo := build,demo
-deps_of_bench := build,demo
+deps_of_bench := build,demo,bench
 deps_of_tidy := test,tidy
 
 comma := ,
@@ -53,7 +55,7 @@ observe := $(wildcard src/observe/*.cc)
 broker  := $(wildcard src/broker/*.cc)
 control := $(wildcard src/control/*.cc)
 daemon  := $(wildcard src/daemon/*.cc)
-client  := $(wildcard src/client/*.cc) $(wildcard src/wire/session_*.cc)
+client  := $(wildcard src/client/*.cc) $(wildcard src/wire/session_*.cc) src/base/endpoint.cc
 cli     := $(wildcard src/cli/*.cc)
 ctl     := $(wildcard src/ctl/*.cc)
 
@@ -65,8 +67,9 @@ with_grpc := $(addprefix src/control/,admin.cc calls.cc control.cc leases.cc ser
              $(addprefix test/unit/control/,control_test.cc leases_test.cc orders_test.cc) $(wildcard test/unit/ctl/*.cc)
 sim     := $(wildcard test/sim/*.cc)
 bench   := $(wildcard test/bench/*.cc)
+fuzz    := $(wildcard test/fuzz/*.cc)
 tools   := $(wildcard test/support/*.c test/support/bin/*.c test/support/bin/*.cc)
-sources := $(sort $(core) $(daemon) $(client) $(cli) $(ctl) $(unit) $(sim) $(bench) $(tools))
+sources := $(sort $(core) $(daemon) $(client) $(cli) $(ctl) $(unit) $(sim) $(bench) $(fuzz) $(tools))
 protos  := berth/v1/session berth/v1/admin berth/v1/leases
 services := berth/v1/admin berth/v1/leases
 
@@ -94,7 +97,9 @@ common   := $(CPPFLAGS) $(includes) $(defines) -pthread
 cxx      := $(CCACHE) $(CXX) -std=c++20 $(warnings) $(common) $(BUILD_CFLAGS) $(CXXFLAGS) $(variant)
 cc       := $(CCACHE) $(CC) -std=c11 $(warnings) $(common) $(CFLAGS) $(variant)
 link     := $(CXX) -pthread $(CXXFLAGS) $(variant) $(LDFLAGS) -Wl,--as-needed
-core_libs = -lgrpc++_reflection $(BUILD_LIBS)  # for which there is no pkg-config file
+# For these there is no pkg-config file.
+tls_libs := -lmbedtls -lmbedx509 -lmbedcrypto
+core_libs = -lgrpc++_reflection $(tls_libs) $(BUILD_LIBS)
 inputs    = $(filter %.o %.a,$^)
 
 # What protoc makes: headers, and objects.
@@ -114,7 +119,7 @@ objs = $(addprefix $(BUILD)/obj/,$(addsuffix .o,$(basename $1)))
 stamp = $(if $(subst $2,,$(file <$1))$(subst $(file <$1),,$2),FORCE)
 quote = '$(subst ','\'',$1)'
 
-.PHONY: all check check-all demo bench coverage install uninstall clean dist format tidy sim tools help FORCE
+.PHONY: all check check-all check-vm demo bench coverage install uninstall clean dist format tidy sim tools help FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -199,7 +204,7 @@ $(BUILD)/test/unit: $(call objs,$(core) $(client) $(filter-out src/ctl/main.cc,$
 
 # Those of what links no gRPC, for ThreadSanitizer: Debian's gRPC is not instrumented.
 $(BUILD)/test/plain: $(call objs,$(filter-out $(with_grpc),$(core) $(client) $(unit))) $(filter-out %.grpc.pb.o,$(generated))
-	$(call run,LINK) $(link) -o $@ $(inputs) $(BUILD_LIBS) $(TEST_LIBS)
+	$(call run,LINK) $(link) -o $@ $(inputs) $(tls_libs) $(BUILD_LIBS) $(TEST_LIBS)
 
 $(BUILD)/test/sim: $(call objs,$(base) $(pool) $(sim))
 	$(call run,LINK) $(link) -o $@ $(inputs) $(BUILD_LIBS)
@@ -207,6 +212,11 @@ $(BUILD)/test/sim: $(call objs,$(base) $(pool) $(sim))
 # The unit tests of src/pool alone, for test/mutations.
 $(BUILD)/test/pool: $(call objs,$(base) $(pool) $(filter test/unit/pool/%,$(unit)))
 	$(call run,LINK) $(link) -o $@ $(inputs) $(BUILD_LIBS) $(TEST_LIBS)
+
+# The sanitizers are what makes it find more than crashes.
+$(BUILD)/test/fuzz/tls_engine: $(call objs,$(base) test/fuzz/tls_engine.cc test/support/certificates.cc \
+                                 test/support/tls_server.cc $(wildcard src/wire/tls_*.cc) src/wire/shown.cc)
+	$(call run,LINK) $(link) -o $@ $(inputs) $(tls_libs) $(BUILD_LIBS) $(TEST_LIBS)
 
 $(BUILD)/test/bin/grpc_lease: $(BUILD)/obj/test/support/bin/grpc_lease.o $(generated)
 	$(call run,LINK) $(link) -o $@ $(inputs) $(BUILD_LIBS)
@@ -223,6 +233,9 @@ $(BUILD)/bench/%: $(BUILD)/obj/test/bench/%.o $(call objs,$(core) $(client)) $(g
 # The runner builds the variants it needs with this same Makefile.
 check check-all:
 	+@$(PYTHON) test/run $(if $(filter check-all,$@),--all)
+
+check-vm: $(addprefix $(BUILD)/,bin/berthd bin/berth bin/berthctl test/plain)
+	@BERTH_BUILD=$(abspath $(BUILD)) $(PYTHON) test/vm/run $(JOB)
 
 sim: $(BUILD)/test/sim
 	$< --seed $(or $(SEED),1) --steps $(or $(STEPS),100000) $(if $(SHRINK),--shrink)
@@ -257,10 +270,10 @@ format:
 
 # ---- install ----
 
-headers  := $(wildcard src/client/berth/*.h src/client/berth/*.hpp)
+headers  := $(wildcard src/client/berth/*.h src/client/berth/*.hpp contrib/adapters/*.h)
 manuals  := $(wildcard man/*.[1-8])
 man_dest  = $(DESTDIR)$(mandir)/man$(patsubst .%,%,$(suffix $1))
-# By the folder a unit is in: system, user, sysusers, tmpfiles.
+# By the folder a unit is in: system, user, sysusers, tmpfiles, modulesload.
 unit_dest = $(DESTDIR)$(or $(systemd$(call kind,$1)unitdir),$($(call kind,$1)dir))
 kind      = $(notdir $(patsubst %/,%,$(dir $1)))
 

@@ -11,6 +11,8 @@ namespace {
 constexpr size_t kMaxHostBytes = 253;  // RFC 1035, section 2.3.4
 constexpr size_t kMaxPathBytes = sizeof(sockaddr_un::sun_path) - 1;
 
+constexpr const char* kRight = "write tcp://HOST:PORT, tls://HOST:PORT or unix:///PATH";
+
 using Parsed = std::variant<Endpoint, std::string>;
 
 std::string quoted(std::string_view text) {
@@ -34,8 +36,8 @@ std::string in_lower_case(std::string_view text) {
   return out;
 }
 
-std::string fault_of_host(const std::string& host, bool bracketed) {
-  if (host.empty()) return "the host is missing; write tcp://HOST:PORT";
+std::string fault_of_host(const std::string& host, bool bracketed, std::string_view scheme) {
+  if (host.empty()) return "the host is missing; write " + std::string(scheme) + "HOST:PORT";
   if (host.size() > kMaxHostBytes) return "a host name has at most 253 bytes";
   if (!std::all_of(host.begin(), host.end(), bracketed ? is_address_char : is_host_char)) {
     return "the host may have letters, digits, '.', '-' and '_' only";
@@ -44,21 +46,23 @@ std::string fault_of_host(const std::string& host, bool bracketed) {
 }
 
 // What begins with "_" and has no port.
-Parsed parse_service(const std::string& wrong, std::string_view name) {
+Parsed parse_service(const std::string& wrong, std::string_view name, std::string_view scheme) {
   Endpoint endpoint;
   endpoint.host = in_lower_case(name);
-  if (const std::string fault = fault_of_host(endpoint.host, false); !fault.empty()) {
+  if (const std::string fault = fault_of_host(endpoint.host, false, scheme); !fault.empty()) {
     return wrong + fault;
   }
   const size_t protocol = name.find("._");
   const size_t domain = protocol == name.npos ? name.npos : name.find('.', protocol + 1);
   if (domain == name.npos || domain + 1 == name.size()) {
-    return wrong + "a service is named as tcp://_SERVICE._PROTO.DOMAIN; any other host has a port";
+    return wrong + "a service is named as " + std::string(scheme) +
+           "_SERVICE._PROTO.DOMAIN; any other host has a port";
   }
   return endpoint;
 }
 
-Parsed parse_tcp(std::string_view text, std::string_view rest) {
+// `scheme`: with its "://".
+Parsed parse_tcp(std::string_view text, std::string_view rest, const std::string& scheme) {
   const std::string wrong = quoted(text) + ": ";
   while (!rest.empty() && rest.back() == '/') rest.remove_suffix(1);
   std::string_view host;
@@ -70,16 +74,18 @@ Parsed parse_tcp(std::string_view text, std::string_view rest) {
     host = rest.substr(1, close - 1);
     rest.remove_prefix(close + 1);
     if (host.find(':') == host.npos) return wrong + "only an IPv6 address stands in brackets";
-    if (!rest.starts_with(':')) return wrong + "the port is missing; write tcp://[ADDRESS]:PORT";
+    if (!rest.starts_with(':')) {
+      return wrong + "the port is missing; write " + scheme + "[ADDRESS]:PORT";
+    }
     port = rest.substr(1);
   } else {
     const size_t colon = rest.find(':');
-    if (colon == rest.npos && rest.starts_with('_')) return parse_service(wrong, rest);
-    if (colon == rest.npos) return wrong + "the port is missing; write tcp://HOST:PORT";
+    if (colon == rest.npos && rest.starts_with('_')) return parse_service(wrong, rest, scheme);
+    if (colon == rest.npos) return wrong + "the port is missing; write " + scheme + "HOST:PORT";
     host = rest.substr(0, colon);
     port = rest.substr(colon + 1);
     if (port.find(':') != port.npos) {
-      return wrong + "an IPv6 address stands in brackets: tcp://[ADDRESS]:PORT";
+      return wrong + "an IPv6 address stands in brackets: " + scheme + "[ADDRESS]:PORT";
     }
   }
   if (port.find('/') != port.npos || port.find('?') != port.npos) {
@@ -87,7 +93,7 @@ Parsed parse_tcp(std::string_view text, std::string_view rest) {
   }
   Endpoint endpoint;
   endpoint.host = in_lower_case(host);
-  const std::string fault = fault_of_host(endpoint.host, bracketed);
+  const std::string fault = fault_of_host(endpoint.host, bracketed, scheme);
   if (!fault.empty()) return wrong + fault;
   const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), endpoint.port);
   if (error != std::errc{} || end != port.data() + port.size() || endpoint.port == 0) {
@@ -119,11 +125,21 @@ Parsed parse_unix(std::string_view text, std::string_view rest) {
 
 }  // namespace
 
+std::string Endpoint::address() const {
+  return (host.find(':') != host.npos ? "[" + host + "]" : host) +
+         (is_service() ? "" : ":" + std::to_string(port));
+}
+
+std::string Endpoint::certificate_name() const {
+  std::string name = host.substr(0, host.find('%'));
+  if (is_service()) name = host.substr(host.find('.', host.find("._") + 1) + 1);
+  if (name.ends_with('.')) name.pop_back();
+  return name;
+}
+
 std::string Endpoint::url() const {
   switch (kind) {
-    case Kind::tcp:
-      return "tcp://" + (host.find(':') != host.npos ? "[" + host + "]" : host) +
-             (is_service() ? "" : ":" + std::to_string(port));
+    case Kind::tcp: return (secure ? "tls://" : "tcp://") + address();
     case Kind::unix_path: return "unix://" + path;
     case Kind::unix_abstract: return "unix://@" + path;
     case Kind::slot: return "slot:";
@@ -134,15 +150,17 @@ std::string Endpoint::url() const {
 Parsed parse_endpoint(std::string_view text) {
   if (text == "slot:") return Endpoint{.kind = Endpoint::Kind::slot, .host = {}, .path = {}};
   const size_t colon = text.find("://");
-  if (colon == text.npos) {
-    return quoted(text) + ": no scheme; write tcp://HOST:PORT or unix:///PATH";
-  }
+  if (colon == text.npos) return quoted(text) + ": no scheme; " + kRight;
   const std::string scheme = in_lower_case(text.substr(0, colon));
   const std::string_view rest = text.substr(colon + 3);
-  if (scheme == "tcp") return parse_tcp(text, rest);
+  if (scheme == "tcp" || scheme == "tls") {
+    Parsed parsed = parse_tcp(text, rest, scheme + "://");
+    if (auto* endpoint = std::get_if<Endpoint>(&parsed)) endpoint->secure = scheme == "tls";
+    return parsed;
+  }
   if (scheme == "unix") return parse_unix(text, rest);
-  return quoted(text) + ": the scheme " + quoted(scheme.substr(0, 20)) +
-         " is not known here; write tcp://HOST:PORT or unix:///PATH";
+  return quoted(text) + ": the scheme " + quoted(scheme.substr(0, 20)) + " is not known here; " +
+         kRight;
 }
 
 }  // namespace berth

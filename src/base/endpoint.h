@@ -2,6 +2,7 @@
 //
 //   tcp://HOST:PORT      HOST a name, an IPv4 address or an IPv6 address in brackets
 //   tcp://_SERVICE._PROTO.DOMAIN    what the name servers say of it (SRV, RFC 2782)
+//   tls://…              the same two, spoken to through TLS from the first byte on
 //   unix:///PATH         a socket in the file system
 //   unix://@NAME         a socket in the abstract namespace
 //   slot:                nowhere: a pool of bare slots
@@ -18,12 +19,20 @@ struct Endpoint {
   enum class Kind { tcp, unix_path, unix_abstract, slot };
 
   Kind kind = Kind::tcp;
-  std::string host;   // tcp: lower case, without brackets
-  uint16_t port = 0;  // tcp: 1 to 65535; 0 of a service, which brings its own
-  std::string path;   // unix_*: the path, or the abstract name without '@'
+  std::string host;     // tcp: lower case, without brackets
+  uint16_t port = 0;    // tcp: 1 to 65535; 0 of a service, which brings its own
+  std::string path;     // unix_*: the path, or the abstract name without '@'
+  bool secure = false;  // tcp: tls://
 
   // Its hosts and ports stand in SRV records.
   bool is_service() const { return kind == Kind::tcp && port == 0; }
+
+  // Of tcp: HOST:PORT, or the service.
+  std::string address() const;
+
+  // Of tcp: for whom a certificate must be. Of a service that is its domain, which the user wrote,
+  // and none of the hosts that name servers say (RFC 6125, section 6.2.1).
+  std::string certificate_name() const;
 
   // The normal form: scheme and host in lower case, the port explicit (but for a service), nothing
   // after it.

@@ -63,6 +63,8 @@ std::optional<Ports> ports_of(std::string_view text) {
 }
 
 constexpr std::string_view kTcp = "tcp://";
+constexpr std::string_view kTls = "tls://";
+static_assert(kTcp.size() == kTls.size());
 
 std::string wrong(std::string_view text, std::string_view why) {
   return "\"" + std::string(text.substr(0, 100)) + "\": " + std::string(why);
@@ -78,7 +80,7 @@ EndpointPattern EndpointPattern::every() {
 
 bool EndpointPattern::matches(const Endpoint& endpoint) const {
   if (every_) return true;
-  if (endpoint.kind != kind_) return false;
+  if (endpoint.kind != kind_ || endpoint.secure != secure_) return false;
   switch (kind_) {
     case Endpoint::Kind::tcp:
       return endpoint.port >= first_port_ && endpoint.port <= last_port_ &&
@@ -98,7 +100,8 @@ std::string EndpointPattern::text() const {
       std::string ports = std::to_string(first_port_);
       if (first_port_ != last_port_) ports += "-" + std::to_string(last_port_);
       if (first_port_ == kFirstPort && last_port_ == kLastPort) ports = "*";
-      return std::string(kTcp) + (bracketed ? "[" + name_ + "]" : name_) + ":" + ports;
+      return std::string(secure_ ? kTls : kTcp) + (bracketed ? "[" + name_ + "]" : name_) + ":" +
+             ports;
     }
     case Endpoint::Kind::unix_path: return "unix://" + name_;
     case Endpoint::Kind::unix_abstract: return "unix://@" + name_;
@@ -113,7 +116,7 @@ std::variant<EndpointPattern, std::string> parse_endpoint_pattern(std::string_vi
   std::string plain(text);
   std::optional<Ports> ports;
   std::string_view wildcard;
-  if (text.starts_with(kTcp)) {
+  if (text.starts_with(kTcp) || text.starts_with(kTls)) {
     const size_t colon = text.rfind(':');
     ports = ports_of(text.substr(colon + 1));
     if (!ports) return wrong(text, "the port must be a number, FIRST-LAST, or *");
@@ -132,6 +135,7 @@ std::variant<EndpointPattern, std::string> parse_endpoint_pattern(std::string_vi
   const Endpoint& endpoint = std::get<Endpoint>(parsed);
   EndpointPattern pattern;
   pattern.kind_ = endpoint.kind;
+  pattern.secure_ = endpoint.secure;
   pattern.name_ = endpoint.kind == Endpoint::Kind::tcp ? endpoint.host : endpoint.path;
   if (!wildcard.empty()) pattern.name_.replace(0, 1, wildcard);
   if (ports) {

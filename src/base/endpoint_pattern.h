@@ -3,6 +3,7 @@
 //   *                        every one, slot: included
 //   tcp://HOST:PORT          HOST a name or an address, *.DOMAIN for all names below it, or *;
 //                            PORT a number, FIRST-LAST, or *
+//   tls://HOST:PORT          likewise; neither of both matches the other
 //   unix:///PATH             in which * stands for anything but a slash
 //   unix://@NAME             in which * stands for anything
 //   slot:                    bare slots
@@ -35,6 +36,7 @@ class EndpointPattern {
 
   bool every_ = false;
   Endpoint::Kind kind_ = Endpoint::Kind::slot;
+  bool secure_ = false;
   std::string name_;  // tcp: of the host; unix: of the path
   uint16_t first_port_ = 0;
   uint16_t last_port_ = 0;

@@ -29,8 +29,14 @@ inline constexpr size_t kMaxOutboxFrames = 256;
 inline constexpr size_t kMaxFramesPerTurn = 16;
 // Frames thrown away behind a Goodbye: more than a socket buffer holds of the smallest.
 inline constexpr size_t kMaxFramesDrained = 1024;
+// Bytes that a relay reads in one turn of the loop, and keeps where the other side takes no more:
+// so bulk delays nobody, a system call costs little beside copying so much, and 1,000 stalled
+// relays keep 64 MB each way.
+inline constexpr size_t kMaxRelayedBytes = 64 * 1024;
 // Connections accepted in one turn of the loop, for the same reason.
 inline constexpr int kMaxAcceptsPerTurn = 64;
+// Who has connected and is not accepted yet: as net.core.somaxconn has been since Linux 5.4.
+inline constexpr int kListenBacklog = 4096;
 // Pools that dynamic keys may make; the least recently used empty one makes room.
 inline constexpr size_t kMaxDynamicPools = 1000;
 // Longest error text sent to a client: shown in a terminal or a log line.
@@ -69,6 +75,9 @@ inline constexpr size_t kMaxRowsPerPage = 1000;
 inline constexpr size_t kMaxRecordsPerPage = 16384;
 // Endpoints of a pool: the choice of the next looks at each.
 inline constexpr size_t kMaxEndpoints = 64;
+
+// Listen sockets of a pool: one for each place where its programs look for the server.
+inline constexpr size_t kMaxListenSockets = 16;
 
 // Attempts of one dial at a time, 250 ms apart: each has two seconds before the next needs its
 // place.
@@ -114,5 +123,21 @@ inline constexpr size_t kMostCommands = 64;
 // Of what such a program writes to standard error: its end, of which the last line is told.
 inline constexpr size_t kMaxComplaintBytes = 1024;
 inline constexpr size_t kMaxComplaintBytesShown = 200;
+
+// A record of TLS 1.2 on the wire: header, content, and the most that a cipher may add (RFC 5246,
+// section 6.2).
+inline constexpr size_t kMaxTlsRecordBytes = 5 + 16 * 1024 + 2048;
+// A file of certificates: the authorities of a whole system take 250 KB.
+inline constexpr size_t kMaxCertificateFileBytes = 4 * 1024 * 1024;
+// Files of a folder of authorities, and of other things in it: Debian's has some 300 and as many
+// links.
+inline constexpr size_t kMaxTrustFolderFiles = 4096;
+// A private key's file: one of RSA with 16,384 bits takes 13 KB, and certificates may stand with
+// it.
+inline constexpr size_t kMaxPrivateKeyBytes = 64 * 1024;
+// Sessions with servers that a pool may resume: one for each of its endpoints.
+inline constexpr size_t kMaxTlsTickets = kMaxEndpoints;
+// Names of a certificate in the text of a failure; some have a hundred.
+inline constexpr size_t kMaxCertificateNamesShown = 5;
 
 }  // namespace berth

@@ -80,13 +80,12 @@ std::string check_user(Proxy::Kind kind, const std::string& user) {
 }  // namespace
 
 std::string Proxy::url() const {
-  const std::string address = server.url().substr(3);  // less "tcp"
-  if (user.empty()) return scheme_of(kind) + address;
-  return std::string(scheme_of(kind)) + "://" + percent_encoded(user) + "@" + address.substr(3);
+  const std::string at = user.empty() ? "" : percent_encoded(user) + "@";
+  return std::string(scheme_of(kind)) + "://" + at + server.address();
 }
 
 std::string Proxy::name() const {
-  return std::string("proxy ") + scheme_of(kind) + server.url().substr(3);
+  return std::string("proxy ") + scheme_of(kind) + "://" + server.address();
 }
 
 std::variant<Proxy, std::string> parse_proxy(std::string_view text) {

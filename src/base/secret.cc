@@ -73,29 +73,31 @@ ssize_t read_all(int fd, char* out, size_t size) {
 // One mapping. Written by whoever made it until seal(), read by all after that.
 class Secret::Memory {
  public:
-  Memory()
-      : data_(::mmap(nullptr, kMaxSecretBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-                     -1, 0)) {
+  explicit Memory(size_t capacity)
+      : capacity_(capacity),
+        data_(
+            ::mmap(nullptr, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) {
     BERTH_CHECK(data_ != MAP_FAILED, "there is memory for a secret");
-    BERTH_CHECK(::madvise(data_, kMaxSecretBytes, MADV_DONTDUMP) == 0, "Linux has MADV_DONTDUMP");
-    ::mlock(data_, kMaxSecretBytes);  // RLIMIT_MEMLOCK may forbid it; the rest still holds
+    BERTH_CHECK(::madvise(data_, capacity_, MADV_DONTDUMP) == 0, "Linux has MADV_DONTDUMP");
+    ::mlock(data_, capacity_);  // RLIMIT_MEMLOCK may forbid it; the rest still holds
   }
   Memory(const Memory&) = delete;
   Memory& operator=(const Memory&) = delete;
   ~Memory() {
-    ::mprotect(data_, kMaxSecretBytes, PROT_READ | PROT_WRITE);
-    ::explicit_bzero(data_, kMaxSecretBytes);
-    ::munmap(data_, kMaxSecretBytes);
+    ::mprotect(data_, capacity_, PROT_READ | PROT_WRITE);
+    ::explicit_bzero(data_, capacity_);
+    ::munmap(data_, capacity_);
   }
 
   char* data() { return static_cast<char*>(data_); }
   void seal(size_t size) {
     size_ = size;
-    ::mprotect(data_, kMaxSecretBytes, PROT_READ);
+    ::mprotect(data_, capacity_, PROT_READ);
   }
   std::string_view bytes() const { return {static_cast<const char*>(data_), size_}; }
 
  private:
+  const size_t capacity_;
   void* data_;
   size_t size_ = 0;
 };
@@ -110,13 +112,13 @@ Secret Secret::of(std::string_view bytes) {
 
 Secret Secret::made(size_t size, const std::function<void(char* out)>& write) {
   BERTH_CHECK(size <= kMaxSecretBytes, "a secret is no longer than its memory");
-  auto memory = std::make_shared<Memory>();
+  auto memory = std::make_shared<Memory>(kMaxSecretBytes);
   write(memory->data());
   memory->seal(size);
   return Secret(std::move(memory));
 }
 
-absl::StatusOr<Secret> Secret::from_file(const std::string& path) {
+absl::StatusOr<Secret> Secret::from_file(const std::string& path, size_t most) {
   // What is no file is refused, not waited for.
   const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
   if (!fd.valid()) return failure(path, errno);
@@ -124,14 +126,13 @@ absl::StatusOr<Secret> Secret::from_file(const std::string& path) {
   if (::fstat(fd.get(), &file) != 0) return failure(path, errno);
   if (absl::Status good = check_file(path, file); !good.ok()) return good;
 
-  auto memory = std::make_shared<Memory>();
-  const ssize_t count = read_all(fd.get(), memory->data(), kMaxSecretBytes);
+  auto memory = std::make_shared<Memory>(most);
+  const ssize_t count = read_all(fd.get(), memory->data(), most);
   if (count < 0) return failure(path, errno);
   auto size = static_cast<size_t>(count);
   char further = 0;
-  if (size == kMaxSecretBytes && read_some(fd.get(), &further, 1) != 0) {
-    return refusal(path,
-                   "is longer than a secret may be, " + std::to_string(kMaxSecretBytes) + " bytes");
+  if (size == most && read_some(fd.get(), &further, 1) != 0) {
+    return refusal(path, "is longer than a secret may be, " + std::to_string(most) + " bytes");
   }
   if (size > 0 && memory->data()[size - 1] == '\n') --size;
   if (size == 0) return refusal(path, "is empty; it must hold the secret");

@@ -13,6 +13,8 @@
 #include <string>
 #include <string_view>
 
+#include "base/limits.h"
+
 namespace berth {
 
 class Secret {
@@ -26,11 +28,10 @@ class Secret {
   // above.
   static Secret made(size_t size, const std::function<void(char* out)>& write);
 
-  // What the file holds, less one line break at the end: 1 to kMaxSecretBytes bytes, of a regular
-  // file that only its owner may read or write, who is root or this process's user; or root's,
-  // which its group may read too. An error names the path, what is wrong and what would be right.
-  // Blocking.
-  static absl::StatusOr<Secret> from_file(const std::string& path);
+  // What the file holds, less one line break at the end: 1 to `most` bytes, of a regular file that
+  // only its owner may read or write, who is root or this process's user; or root's, which its
+  // group may read too. An error names the path, what is wrong and what would be right. Blocking.
+  static absl::StatusOr<Secret> from_file(const std::string& path, size_t most = kMaxSecretBytes);
 
   bool empty() const { return bytes().empty(); }
   std::string_view bytes() const;  // valid as long as this or a copy is there

@@ -2,6 +2,8 @@
 // it (berthd.toml(5), "STEPS"). wire/step_run.h carries it out.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -20,10 +22,11 @@ struct Step {
     expect,     // exactly these bytes come next
     expect_re,  // the next line matches the pattern, wholly
     until_re,   // what comes is discarded through the first match of the pattern
+    start_tls,  // the handshake of TLS, which carries what follows
   };
 
   Kind kind = Kind::send;
-  std::string text;    // the bytes; of send_file the path, of *_re the pattern
+  std::string text;  // the bytes; of send_file the path, of *_re the pattern, of start_tls "start"
   Secret secret = {};  // of send_file: what is sent
   Duration timeout{};  // for this step alone; 0: none
 
@@ -39,8 +42,22 @@ constexpr const char* name_of(Step::Kind kind) {
     case Step::Kind::expect: return "expect";
     case Step::Kind::expect_re: return "expect_re";
     case Step::Kind::until_re: return "until_re";
+    case Step::Kind::start_tls: return "tls";
   }
   return "";
+}
+
+constexpr bool sends(Step::Kind kind) {
+  return kind == Step::Kind::send || kind == Step::Kind::send_file;
+}
+constexpr bool expects(Step::Kind kind) {
+  return !sends(kind) && kind != Step::Kind::start_tls;
+}
+
+// Where TLS begins among them; their number if it does not.
+inline size_t tls_step(const Steps& steps) {
+  const auto starts = [](const Step& step) { return step.kind == Step::Kind::start_tls; };
+  return static_cast<size_t>(std::find_if(steps.begin(), steps.end(), starts) - steps.begin());
 }
 
 // The pattern of an expect_re or until_re, or what is wrong with it. The latter looks at many

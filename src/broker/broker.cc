@@ -18,7 +18,6 @@ namespace {
 
 // A lease socket, a session and some connections; with fewer, nothing useful can be done.
 constexpr uint32_t kLeastSlots = 8;
-constexpr int kBacklog = 4096;  // as net.core.somaxconn has been since Linux 5.4
 
 uint64_t random_seed() {
   uint64_t seed = 0;
@@ -51,10 +50,13 @@ Broker::Broker(loop::Loop& loop, const config::Settings& settings, uint32_t fd_l
       pools_(settings.pools),
       sockets_(settings.sockets),
       can_pin_(net::can_pin()),
+      own_netns_(net::own_netns_cookie().value_or(0)),
       driver_(loop, depot_settings(settings.daemon, fd_limit), can_pin_.ok()),
       keys_(driver_, settings.dynamic),
-      sessions_(loop, driver_, keys_, session_limits(settings.daemon, driver_.depot().budget()),
-                net::own_netns_cookie().value_or(0)) {
+      admission_(session_limits(settings.daemon, driver_.depot().budget())),
+      sessions_(loop, driver_, keys_, admission_, own_netns_),
+      local_clients_(loop, driver_, admission_, own_netns_),
+      listen_sockets_(loop, driver_, local_clients_) {
   loop_.at_end_of_turn([this] { end_turn(); });
 }
 
@@ -109,26 +111,34 @@ absl::Status Broker::open(net::Listeners& listeners) {
                        socket.name);
   }
   if (!opened.ok()) return opened;
+  auto listening = listen_sockets_.prepare(listeners, pools_);
+  if (!listening.ok()) return listening.status();
   for (const pool::PoolPolicy& policy : pools_) driver_.add_pool(policy, /*dynamic=*/false);
+  listen_sockets_.adopt(*std::move(listening), pools_, next_socket_);
   return absl::OkStatus();
 }
 
 absl::Status Broker::open_door(net::Listeners& listeners, const std::string& name,
                                const net::SocketFile& file, const std::string& tenant) {
-  absl::StatusOr<net::Listener> listener = listeners.open({name, SOCK_SEQPACKET, file, kBacklog});
+  absl::StatusOr<net::Listener> listener =
+      listeners.open({name, SOCK_SEQPACKET, file, kListenBacklog});
   if (!listener.ok()) return listener.status();
   if (!driver_.reserve_slots(1)) {
     return absl::ResourceExhaustedError("no file descriptor is left for " + file.path);
   }
-  const Gateway gateway{static_cast<uint32_t>(doors_.size()), tenant};
-  doors_.push_back(
-      std::make_unique<Door>(loop_, *std::move(listener), gateway, driver_, sessions_));
+  const Gateway gateway{next_socket_++, tenant};
+  doors_.push_back(std::make_unique<Door>(
+      loop_, *std::move(listener), Sessions::kSlots, driver_,
+      [this, gateway](UniqueFd fd) { sessions_.admit(std::move(fd), gateway); }));
   return absl::OkStatus();
 }
 
 absl::StatusOr<Broker::Reloaded> Broker::reload(const config::Settings& settings) {
   if (driver_.depot().stopping()) return absl::UnavailableError("berthd is stopping");
   if (absl::Status fit = check(settings.pools); !fit.ok()) return fit;
+  net::Listeners none_passed;
+  auto listening = listen_sockets_.prepare(none_passed, settings.pools);
+  if (!listening.ok()) return listening.status();
   Reloaded done;
   config::DaemonSettings next = settings.daemon;
   for (const auto& setting : config::daemon_settings()) {
@@ -146,9 +156,10 @@ absl::StatusOr<Broker::Reloaded> Broker::reload(const config::Settings& settings
   settings_ = std::move(next);
   driver_.set_total_max_idle(settings_.total_max_idle);
   driver_.set_user_limits(user_limits(settings_));
-  sessions_.set_limits(session_limits(settings_, driver_.depot().budget()));
+  admission_.set_limits(session_limits(settings_, driver_.depot().budget()));
   for (const config::SocketSettings& socket : settings.sockets) note_restart(socket, done);
   reload_pools(settings.pools, done);
+  listen_sockets_.adopt(*std::move(listening), pools_, next_socket_);
   keys_.reload(settings.dynamic);
   if (at_reload_) at_reload_();
   return done;
@@ -198,12 +209,20 @@ void Broker::shut_down(Duration timeout, std::function<void()> done) {
   driver_.shut_down(timeout, [this, done = std::move(done)] { drained_ = done; });
 }
 
+bool Broker::kill(SessionId id, const std::string& message) {
+  return sessions_.kill(id, message) || local_clients_.kill(id);
+}
+
 void Broker::end_turn() {
   sessions_.reap();
+  local_clients_.reap();
   for (const auto& door : doors_) door->reopen();
+  listen_sockets_.reopen();
   driver_.end_turn();
   if (!drained_) return;
   sessions_.end_all(Code::kShuttingDown, "berthd is stopping");
+  local_clients_.end_all();
+  listen_sockets_.close_all();
   doors_.clear();
   std::exchange(drained_, nullptr)();
 }

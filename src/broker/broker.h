@@ -11,9 +11,12 @@
 #include <string>
 #include <vector>
 
+#include "broker/admission.h"
 #include "broker/door.h"
 #include "broker/driver.h"
 #include "broker/keys.h"
+#include "broker/listen_sockets.h"
+#include "broker/local_clients.h"
 #include "broker/sessions.h"
 #include "config/settings.h"
 #include "loop/loop.h"
@@ -51,7 +54,10 @@ class Broker {
   const PoolDriver& driver() const { return driver_; }
   Sessions& sessions() { return sessions_; }
   const Sessions& sessions() const { return sessions_; }
+  const LocalClients& local_clients() const { return local_clients_; }
   const Keys& keys() const { return keys_; }
+  // Ends a session of either kind. False: there is none.
+  bool kill(SessionId id, const std::string& message);
 
  private:
   using Policies = std::vector<pool::PoolPolicy>;
@@ -70,10 +76,15 @@ class Broker {
   Policies pools_;  // of the configuration
   const std::vector<config::SocketSettings> sockets_;
   const absl::Status can_pin_;
+  const uint64_t own_netns_;  // cookie
   PoolDriver driver_;
   Keys keys_;
+  Admission admission_;
   Sessions sessions_;
+  LocalClients local_clients_;
+  ListenSockets listen_sockets_;
   std::vector<std::unique_ptr<Door>> doors_;
+  uint32_t next_socket_ = 0;  // number of the next one that programs reach
   std::function<void()> at_reload_;
   std::function<void()> drained_;  // set once nothing is leased after shut_down()
 };

@@ -17,21 +17,24 @@ Denials::User& Denials::user(TimePoint now, uint32_t uid) {
   return users_.size() < kMaxUsers ? users_[uid] : others_;
 }
 
-std::optional<std::string> Denials::note(TimePoint now, const pool::SessionInfo& who,
-                                         std::string_view key, std::string_view why) {
-  User& limit = user(now, who.uid);
+std::optional<std::string> Denials::may_log(TimePoint now, uint32_t uid) {
+  User& limit = user(now, uid);
   const TimePoint quiet_at = std::max(limit.quiet_at, now) + kEvery;
   if (quiet_at > now + kBurst * kEvery) {
     ++limit.left_out;
     return std::nullopt;
   }
   limit.quiet_at = quiet_at;
-  std::string line = fmt::format("denied: pid {} {} (uid {}) asks for {:?}: {:?}", who.pid,
-                                 net::command_of(who.pid), who.uid, key, why);
-  if (const uint64_t left_out = std::exchange(limit.left_out, 0); left_out > 0) {
-    line += fmt::format(" ({} more were not logged)", left_out);
-  }
-  return line;
+  const uint64_t left_out = std::exchange(limit.left_out, 0);
+  return left_out > 0 ? fmt::format(" ({} more were not logged)", left_out) : "";
+}
+
+std::optional<std::string> Denials::note(TimePoint now, const pool::SessionInfo& who,
+                                         std::string_view key, std::string_view why) {
+  const std::optional<std::string> left_out = may_log(now, who.uid);
+  if (!left_out) return std::nullopt;
+  return fmt::format("denied: pid {} {} (uid {}) asks for {:?}: {:?}{}", who.pid,
+                     net::command_of(who.pid), who.uid, key, why, *left_out);
 }
 
 }  // namespace berth::broker

@@ -24,6 +24,9 @@ class Denials {
   // Users that are told apart; beyond, they share a limit.
   static constexpr size_t kMaxUsers = 256;
 
+  // Nothing: of this user no more is to be logged now. Else what is to stand at the end of the
+  // line: how many were left out, if any.
+  std::optional<std::string> may_log(TimePoint now, uint32_t uid);
   // The line to log, or nothing. `key` and `why` may hold any bytes.
   std::optional<std::string> note(TimePoint now, const pool::SessionInfo& who, std::string_view key,
                                   std::string_view why);

@@ -16,13 +16,13 @@ constexpr Duration kRetryAfter = 1s;
 
 }  // namespace
 
-Door::Door(loop::Loop& loop, net::Listener listener, Gateway gateway, PoolDriver& driver,
-           Sessions& sessions)
+Door::Door(loop::Loop& loop, net::Listener listener, uint32_t slots, PoolDriver& driver,
+           Admit admit)
     : loop_(loop),
       listener_(std::move(listener)),
-      gateway_(std::move(gateway)),
+      slots_(slots),
       driver_(driver),
-      sessions_(sessions),
+      admit_(std::move(admit)),
       retry_(loop,
              [this] {
                watch_.watch({true, false});
@@ -34,17 +34,17 @@ Door::Door(loop::Loop& loop, net::Listener listener, Gateway gateway, PoolDriver
 void Door::accept() {
   // Asked first, since to reserve may cost somebody an idle connection.
   for (int i = 0; i < kMaxAcceptsPerTurn && net::has_caller(listener_.fd()); ++i) {
-    if (!driver_.reserve_slots(Sessions::kSlots)) {
+    if (!driver_.reserve_slots(slots_)) {
       log().warn("{}: no file descriptor is left; who connects now has to wait", listener_.path());
       short_of_slots_ = true;
       return pause();
     }
     net::Accepted accepted = net::accept_session(listener_.fd());
     if (accepted.kind == net::Accepted::session) {
-      sessions_.admit(std::move(accepted.fd), gateway_);
+      admit_(std::move(accepted.fd));
       continue;
     }
-    driver_.release_slots(Sessions::kSlots);
+    driver_.release_slots(slots_);
     if (accepted.kind == net::Accepted::nothing) return;
     log().error("{}: accept: {}; tries again in {}", listener_.path(),
                 std::strerror(accepted.error_number), format_duration(kRetryAfter));
@@ -54,7 +54,7 @@ void Door::accept() {
 }
 
 void Door::reopen() {
-  if (!short_of_slots_ || !driver_.could_reserve(Sessions::kSlots)) return;
+  if (!short_of_slots_ || !driver_.could_reserve(slots_)) return;
   short_of_slots_ = false;
   watch_.watch({true, false});
 }

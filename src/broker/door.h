@@ -1,13 +1,15 @@
-// Door: one lease socket: accepts connections as far as the fd budget allows, else stops polling.
+// Door: one listening socket: accepts connections as far as the fd budget allows, else stops
+// polling.
 //
 // Loop thread only. Never fails accept in a loop, never spins: without slots, those who connect
 // stay in the kernel's backlog.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 
+#include "base/unique_fd.h"
 #include "broker/driver.h"
-#include "broker/sessions.h"
 #include "loop/fd_watch.h"
 #include "loop/timer.h"
 #include "net/listeners.h"
@@ -16,8 +18,9 @@ namespace berth::broker {
 
 class Door {
  public:
-  Door(loop::Loop& loop, net::Listener listener, Gateway gateway, PoolDriver& driver,
-       Sessions& sessions);
+  // Each that is admitted comes with `slots` reserved for it.
+  using Admit = std::function<void(UniqueFd)>;
+  Door(loop::Loop& loop, net::Listener listener, uint32_t slots, PoolDriver& driver, Admit admit);
 
   // Polls again if slots are to be had; to be called at the end of each turn.
   void reopen();
@@ -28,9 +31,9 @@ class Door {
 
   loop::Loop& loop_;
   net::Listener listener_;
-  Gateway gateway_;
+  const uint32_t slots_;
   PoolDriver& driver_;
-  Sessions& sessions_;
+  Admit admit_;
   bool short_of_slots_ = false;
   loop::Timer retry_;
   loop::FdWatch watch_;

@@ -5,25 +5,11 @@
 
 #include "base/log.h"
 #include "base/status_text.h"
-#include "net/close.h"
 #include "net/pin.h"
 #include "net/process.h"
 
 namespace berth::broker {
 namespace {
-
-using namespace std::chrono_literals;
-
-// How soon unsent bytes are looked at again: doubling, since most are gone within a round trip.
-constexpr Duration kFirstWait = 1ms;
-constexpr Duration kLongestWait = 64ms;
-// Between the two stages of a revocation: time for the holder to see the end of stream.
-constexpr Duration kResetAfter = 1s;
-
-// Its steps are nobody else's business: an inspection would take a byte of the server's answer.
-bool is_settling(const pool::Connection& connection) {
-  return connection.state == pool::State::resetting && connection.task == pool::Task::inspect;
-}
 
 Question question_of(const Endpoint& endpoint, const pool::PoolPolicy& policy) {
   return {endpoint, policy.resolver, policy.dns_refresh, policy.balance != pool::Balance::failover};
@@ -48,8 +34,10 @@ PoolDriver::PoolDriver(loop::Loop& loop, const pool::DepotSettings& settings, bo
               [this](ConnectionId id, absl::StatusOr<Dialed> result) {
                 dialed(id, std::move(result));
               }),
-      dialogues_(loop, [this](ConnectionId id, Talk talk,
-                              const std::string& why) { talked(id, talk, why); }),
+      dialogues_(
+          loop,
+          [this](ConnectionId id, Talk talk, const std::string& why) { talked(id, talk, why); },
+          {[this] { return depot_.reserve_slots(1); }, [this] { release_slots(1); }}),
       commands_(
           loop,
           {[this](uint32_t count) { return could_reserve(count); },
@@ -67,6 +55,9 @@ PoolDriver::PoolDriver(loop::Loop& loop, const pool::DepotSettings& settings, bo
             return connection->idle_since;
           },
           [this](ConnectionId id) { stirred(id); }),
+      relays_(
+          loop, [this](ConnectionId id) { program_gone(id); },
+          [this](uint32_t count) { return depot_.reserve_slots(count); }),
       timer_(loop,
              [this] {
                dialogues_.expire();
@@ -75,7 +66,11 @@ PoolDriver::PoolDriver(loop::Loop& loop, const pool::DepotSettings& settings, bo
                pump();
              }),
       settling_timer_(loop, [this] { inspect_settling(); }),
-      revoked_timer_(loop, [this] { reset_revoked(); }) {}
+      revoked_timer_(loop, [this] { reset_revoked(); }),
+      farewells_(loop, [this](const absl::Status& closed) {
+        note_close(closed, "?");
+        release_slots(1);
+      }) {}
 
 PoolDriver::~PoolDriver() {
   for (Revoked& revoked : revoked_) close_upstream(std::move(revoked.upstream), "?");
@@ -139,9 +134,11 @@ bool PoolDriver::release(SessionId session, LeaseId lease, Outcome outcome) {
   pool::Condition condition = pool::Condition::discarded;
   if (outcome == Outcome::kReuse) {
     condition = held->connection->slot ? pool::Condition::clean : inspect(connection);
+  } else {
+    condition = discard(connection);
   }
   depot_.release(loop_.now(), session, lease, condition, actions_);
-  look_after(connection, kFirstWait);
+  look_after(connection);
   pump();
   return true;
 }
@@ -243,7 +240,7 @@ void PoolDriver::pump() {
   }
   pumping_ = false;
   if (!depot_.journal().empty()) publish();
-  if (!drained_ || !depot_.drained()) return;
+  if (!drained_ || !depot_.drained() || !farewells_.idle()) return;
   commands_.kill_leavers();
   std::exchange(drained_, nullptr)();
 }
@@ -274,10 +271,12 @@ void PoolDriver::dialed(ConnectionId id, absl::StatusOr<Dialed> result) {
     upstream.fd = std::move(result->fd);
     upstream.peer = result->peer;
     const Programs& programs = programs_of(depot_.connection(id)->pool);
-    upstream.options = proxy != nullptr ? programs.options : std::move(result->options);
+    upstream.options = proxy != nullptr ? programs.options : result->options;
     upstream.handed_out = result->shared;
+    upstream.opening = programs.opening;
+    upstream.tls_source = programs.tls;
     if (result->name) resolver_.use(upstream, *result->name);
-    if (!begin(id, Talk::proxy) && !begin(id, Talk::greeting) && !begin(id, Talk::login)) ready(id);
+    open(id);
   } else {
     dial_failed(id, (proxy != nullptr ? proxy->name() + ": " : "") + text_of(status));
   }
@@ -304,25 +303,41 @@ void PoolDriver::try_hand_over(const pool::Grant& grant) {
   const pool::PoolPolicy& policy = depot_.pool(grant.pool).policy();
   const bool same_user = policy.share == pool::Share::user;
   const net::Heir heir = same_user ? net::Heir::same_user : net::Heir::other_user;
-  Fds fds;
   for (const pool::Granted& granted : grant.leases) {
     if (granted.slot) continue;
     Upstream* upstream = upstreams_.find(granted.connection);
     BERTH_CHECK(upstream != nullptr, "a granted connection has a socket");
     const bool may_hold_greeting = granted.fresh && policy.leaves_greeting();
-    if (const auto fault = prepare(*upstream, granted, may_hold_greeting, heir)) {
+    // No relay may have to wait for a former holder.
+    const bool held_up = grant.carried && upstream->contended();
+    if (const auto fault = held_up ? std::optional(CloseReason::dirty)
+                                   : prepare(*upstream, granted, may_hold_greeting, heir)) {
       depot_.take_back(loop_.now(), grant, granted.connection, *fault, actions_);
       return;
     }
-    fds.push_back(upstream->fd.get());
   }
-  if (!to->take(grant, fds)) return;
+  if (grant.carried) {
+    hand_over_carried(grant, *to);
+  } else {
+    hand_over_direct(grant, *to);
+  }
+}
+
+void PoolDriver::hand_over_direct(const pool::Grant& grant, Recipient& to) {
+  Fds fds;
+  for (const pool::Granted& granted : grant.leases) {
+    if (granted.slot) continue;
+    fds.push_back(upstreams_.find(granted.connection)->fd.get());
+    net::make_blocking(fds.back());
+  }
+  if (!to.take(grant, fds)) return;
   for (const pool::Granted& granted : grant.leases) {
     if (granted.slot) continue;
     Upstream& upstream = *upstreams_.find(granted.connection);
-    upstream.handed_out = true;
+    upstream.handed_out = upstream.used = true;
     idle_watch_.remove(upstream);
   }
+  if (grant.ticket.detach) depot_.detached(loop_.now(), grant, actions_);
 }
 
 // A grant that had to wait may have been overtaken by a revocation; the request is then served
@@ -330,25 +345,6 @@ void PoolDriver::try_hand_over(const pool::Grant& grant) {
 bool PoolDriver::all_live(const pool::Grant& grant) const {
   return std::all_of(grant.leases.begin(), grant.leases.end(),
                      [this](const pool::Granted& g) { return depot_.lease(g.lease) != nullptr; });
-}
-
-// The check before each grant (DESIGN section 4, points 1 to 3). Says what is wrong, if anything.
-std::optional<CloseReason> PoolDriver::prepare(Upstream& upstream, const pool::Granted& granted,
-                                               bool may_hold_greeting, net::Heir heir) {
-  const int fd = upstream.fd.get();
-  if (may_hold_greeting) {
-    if (!net::still_open(fd)) return CloseReason::dead;
-  } else if (upstream.inspected != moment_) {
-    const net::Peek peek = net::peek(fd);
-    if (peek != net::Peek::clean) {
-      return peek == net::Peek::has_data ? CloseReason::dirty : CloseReason::dead;
-    }
-  }
-  if (granted.new_session && !net::restore_options(fd, upstream.peer, *upstream.options, heir)) {
-    return CloseReason::dirty;
-  }
-  net::make_blocking(fd);
-  return std::nullopt;
 }
 
 void PoolDriver::carry_out(const pool::Refuse& action) {
@@ -359,105 +355,24 @@ void PoolDriver::carry_out(const pool::Revoke& action) {
   if (Recipient* to = recipient(action.session)) to->revoked(action.lease, action.cause);
 }
 
-// Release inspection (DESIGN section 4, point 2).
-pool::Condition PoolDriver::inspect(ConnectionId id) {
-  Upstream* upstream = upstreams_.find(id);
-  BERTH_CHECK(upstream != nullptr, "a connection that is given back has a socket");
-  upstream->inspected = moment_;
-  const net::Released released =
-      net::inspect_released(upstream->fd.get(), upstream->peer, upstream->proof());
-  switch (released.verdict) {
-    case net::Released::clean: return pool::Condition::clean;
-    case net::Released::unsent: return pool::Condition::unsent;
-    case net::Released::dirty: break;
-  }
-  log().info("pool {}: a connection came back dirty: {}", key_of(id), released.why);
-  return pool::Condition::dirty;
-}
-
-// What a connection needs that was just given back: a watch if it is idle, another look if it has
-// bytes to send.
-void PoolDriver::look_after(ConnectionId id, Duration next_wait) {
-  const pool::Connection& connection = *depot_.connection(id);
-  if (connection.state == pool::State::idle) return idle_watch_.add(id);
-  if (!is_settling(connection)) return;
-  settling_.push_back({id, next_wait});
-  if (!settling_timer_.armed()) settling_timer_.arm(loop_.now() + next_wait);
-}
-
-void PoolDriver::inspect_settling() {
-  for (const Settling& settling : std::exchange(settling_, {})) {
-    const pool::Connection* connection = depot_.connection(settling.id);
-    if (connection == nullptr || !is_settling(*connection)) continue;
-    const pool::Condition condition = inspect(settling.id);
-    if (condition != pool::Condition::unsent) {
-      depot_.inspected(loop_.now(), settling.id, condition == pool::Condition::clean, actions_);
-    }
-    look_after(settling.id, std::min(settling.wait * 2, kLongestWait));
-  }
-  pump();
-}
-
-void PoolDriver::stirred(ConnectionId id) {
-  Upstream* upstream = upstreams_.find(id);
-  if (upstream == nullptr || !upstream->watched) return;
-  idle_watch_.remove(*upstream);
-  const bool spoke = net::peek(upstream->fd.get()) == net::Peek::has_data;
-  depot_.lost(loop_.now(), id, spoke ? CloseReason::dirty : CloseReason::dead, actions_);
-  pump();
-}
-
 void PoolDriver::carry_out(const pool::Close& action) {
   dialer_.abandon(action.connection);
   dialogues_.abandon(action.connection);
   commands_.abandon(action.connection);
+  relays_.end(action.connection);
   if (std::unique_ptr<Upstream> upstream = take_upstream(action.connection)) {
     idle_watch_.remove(*upstream);
     if (log().should_log(spdlog::level::debug)) {
       log().debug("pool {}: closes {}: {}", key_of(action.connection), upstream->peer.text(),
                   close_reason_name(action.reason));
     }
-    if (action.reason != CloseReason::revoked || !keep_for_reset(upstream)) {
+    if (action.reason == CloseReason::detached) {
+      let_go(std::move(upstream), key_of(action.connection));
+    } else if (action.reason != CloseReason::revoked || !keep_for_reset(upstream)) {
       close_upstream(std::move(upstream), key_of(action.connection));
     }
   }
   depot_.closed(loop_.now(), action.connection, actions_);
-}
-
-std::unique_ptr<Upstream> PoolDriver::take_upstream(ConnectionId id) {
-  std::unique_ptr<Upstream> upstream = upstreams_.take(id);
-  if (upstream != nullptr) resolver_.leave(*upstream);
-  return upstream;
-}
-
-void PoolDriver::close_upstream(std::unique_ptr<Upstream> upstream, const char* key) {
-  const absl::Status closed = net::close_pooled(std::move(upstream->fd), upstream->handed_out);
-  if (closed.ok()) return;
-  ++failed_closes_;
-  log().error("pool {}: {}", key, text_of(closed));
-}
-
-// The first stage of a revocation. False: it is not to be reset, or there is no slot to keep it in
-// meanwhile; closing it shuts it down as well.
-bool PoolDriver::keep_for_reset(std::unique_ptr<Upstream>& upstream) {
-  if (depot_.stopping() || !upstream->peer.is_tcp() || !depot_.reserve_slots(1)) return false;
-  (void)net::shutdown_pooled(upstream->fd.get());  // what fails here, fails again at the close
-  revoked_.push_back({std::move(upstream), loop_.now() + kResetAfter});
-  if (!revoked_timer_.armed()) revoked_timer_.arm(revoked_.front().reset_at);
-  return true;
-}
-
-// The second stage: whoever still has the socket, and the server, meet a reset.
-void PoolDriver::reset_revoked() {
-  while (!revoked_.empty() && revoked_.front().reset_at <= loop_.now()) {
-    std::unique_ptr<Upstream> upstream = std::move(revoked_.front().upstream);
-    revoked_.pop_front();
-    const absl::Status reset = net::reset_peer(upstream->fd.get());
-    if (!reset.ok()) log().info("a revoked connection is closed, not reset: {}", text_of(reset));
-    close_upstream(std::move(upstream), "?");
-    release_slots(1);
-  }
-  if (!revoked_.empty()) revoked_timer_.arm(revoked_.front().reset_at);
 }
 
 // nullptr: it goes to its server itself.

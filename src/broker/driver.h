@@ -17,16 +17,20 @@
 #include "broker/commands.h"
 #include "broker/dialer.h"
 #include "broker/dialogues.h"
+#include "broker/farewells.h"
 #include "broker/idle_watch.h"
 #include "broker/lookups.h"
+#include "broker/relays.h"
 #include "broker/resolver.h"
 #include "broker/upstreams.h"
 #include "loop/loop.h"
 #include "loop/timer.h"
+#include "net/ktls.h"
 #include "net/socket_state.h"
 #include "pool/depot.h"
 #include "wire/proxy_handshake.h"
 #include "wire/step_run.h"
+#include "wire/tls_source.h"
 
 namespace berth::broker {
 
@@ -39,6 +43,15 @@ class Recipient {
   virtual bool take(const pool::Grant& grant, std::span<const int> fds) = 0;
   virtual void refused(uint64_t request_id, const pool::Refusal& refusal) = 0;
   virtual void revoked(LeaseId lease, pool::Revoke::Cause cause) = 0;
+
+  // --- of carried leases ---
+  // The program's end, with its slot of the fd budget, for a lease that is about to be taken.
+  // Nothing: the driver makes a pair of sockets, one of which is granted.
+  virtual UniqueFd own_end() { return {}; }
+  // There is no descriptor to be had for that: as if take() had answered false.
+  virtual void put_off(const pool::Grant& grant) = 0;
+  // Nobody holds the program's end any more. To be released, as before.
+  virtual void program_gone(LeaseId) {}
 
  protected:
   ~Recipient() = default;
@@ -108,10 +121,13 @@ class PoolDriver {
   // for their turn start in the next one.
   void end_turn() {
     commands_.end_turn();
+    if (const uint32_t slots = relays_.take_freed_slots(); slots > 0) release_slots(slots);
     timer_.arm(depot_.next_deadline());
   }
 
  private:
+  // How soon unsent bytes are looked at again: doubling, since most are gone within a round trip.
+  static constexpr Duration kFirstWait = std::chrono::milliseconds(1);
   // A connection whose last bytes the kernel has still to send, before it can be judged.
   struct Settling {
     ConnectionId id;
@@ -127,6 +143,11 @@ class PoolDriver {
     TimePoint reset_at;
   };
   using Fds = absl::InlinedVector<int, 4>;
+  // Of a carried lease.
+  struct Ends {
+    UniqueFd program;  // where bytes are carried from and to
+    UniqueFd granted;  // what the session gets; invalid: it has its end already
+  };
 
   void pump();
   void carry_out(const pool::Dial& action);
@@ -138,8 +159,17 @@ class PoolDriver {
 
   void try_hand_over(const pool::Grant& grant);
   bool all_live(const pool::Grant& grant) const;
-  std::optional<CloseReason> prepare(Upstream& upstream, const pool::Granted& granted,
-                                     bool may_hold_greeting, net::Heir heir);
+  void hand_over_direct(const pool::Grant& grant, Recipient& to);
+
+  // driver_carried.cc
+  void hand_over_carried(const pool::Grant& grant, Recipient& to);
+  bool make_ends(const pool::Grant& grant, Recipient& to, std::vector<Ends>& ends);
+  // What the program's end was like; `clean` if nothing was carried.
+  pool::Condition end_relay(ConnectionId id);
+  // What it had said is still to be sent on.
+  pool::Condition discard(ConnectionId id);
+  void program_gone(ConnectionId id);
+
   void address_gone(ConnectionId id);
   void dialed(ConnectionId id, absl::StatusOr<Dialed> result);
   void dial_failed(ConnectionId id, const std::string& error);
@@ -151,26 +181,50 @@ class PoolDriver {
     std::shared_ptr<const net::DialOptions> options;
     std::shared_ptr<const net::DialOptions> unpinned;  // for a proxy; dialed() pins it for good
     std::shared_ptr<const wire::ProxyAccess> proxy;
-    std::shared_ptr<const wire::StepProgram> greeting, login, reset, check;
+    std::shared_ptr<wire::TlsSource> tls;
+    std::shared_ptr<const std::vector<Stage>> opening;
+    std::optional<Stage> relogin;
+    std::shared_ptr<const wire::StepProgram> reset, check;
   };
   void compile(PoolId id);
   const Programs& programs_of(PoolId id) const { return programs_[id.index()]; }
   // nullptr: there are no bytes to be exchanged.
-  std::unique_ptr<wire::Exchange> exchange_of(const pool::Connection& connection, Talk talk) const;
+  std::shared_ptr<wire::Exchange> exchange_of(const pool::Connection& connection,
+                                              const Stage& stage);
   // Returns whether there are some, or a program for it.
-  bool begin(ConnectionId id, Talk talk);
+  bool begin(ConnectionId id, const Stage& stage);
+  // The next stage of a new connection; ready if there is none.
+  void open(ConnectionId id);
   bool run_login(ConnectionId id, Talk talk);
   std::string flaw_after_login(ConnectionId id);
   Commands::Job job(const pool::Connection& connection, const Command& command) const;
   void talked(ConnectionId id, Talk talk, const std::string& why);
   void ready(ConnectionId id);
   void failed(ConnectionId id, Talk talk, const std::string& why);
+
+  // driver_tls.cc
+  const net::KtlsSupport& ktls();
+  std::shared_ptr<wire::TlsSource> tls_of(const pool::PoolPolicy& policy,
+                                          std::shared_ptr<wire::TlsSource> former);
+  std::shared_ptr<wire::Exchange> begin_handshake(const pool::Connection& connection);
+  absl::Status begin_records(ConnectionId id);
+  void tell_of_files(ConnectionId id);
+  absl::StatusOr<bool> give_to_kernel(Upstream& upstream, const wire::TlsEngine& engine);
+  std::string why_not_kernels(const wire::TlsEngine& engine);
+  bool take_leave(Upstream& upstream);
+  pool::Condition inspect_records(ConnectionId id, Upstream& upstream);
+
+  // driver_sockets.cc
   pool::Condition inspect(ConnectionId id);
-  void look_after(ConnectionId id, Duration next_wait);
+  void look_after(ConnectionId id, Duration next_wait = kFirstWait);
   void inspect_settling();
   void stirred(ConnectionId id);
+  std::optional<CloseReason> prepare(Upstream& upstream, const pool::Granted& granted,
+                                     bool may_hold_greeting, net::Heir heir);
   std::unique_ptr<Upstream> take_upstream(ConnectionId id);
   void close_upstream(std::unique_ptr<Upstream> upstream, const char* key);
+  void let_go(std::unique_ptr<Upstream> upstream, const char* key);
+  void note_close(const absl::Status& closed, const char* key);
   bool keep_for_reset(std::unique_ptr<Upstream>& upstream);
   void reset_revoked();
   void publish();
@@ -193,6 +247,7 @@ class PoolDriver {
   Dialogues dialogues_;
   Commands commands_;
   IdleWatch idle_watch_;
+  Relays relays_;
   loop::Timer timer_;
   std::vector<Settling> settling_;
   loop::Timer settling_timer_;
@@ -200,8 +255,10 @@ class PoolDriver {
   std::function<void()> drained_;
   std::deque<Revoked> revoked_;
   loop::Timer revoked_timer_;
+  Farewells farewells_;
   Follower follower_;
-  std::vector<pool::Event> events_;  // being published
+  std::vector<pool::Event> events_;       // being published
+  std::optional<net::KtlsSupport> ktls_;  // once a pool has asked for TLS
   uint64_t failed_closes_ = 0;
   uint64_t moment_ = 1;
 };

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "base/status_text.h"
 #include "broker/driver.h"
 #include "net/socket_state.h"
 
@@ -31,13 +32,29 @@ std::shared_ptr<const wire::ProxyAccess> access_of(const pool::PoolPolicy& polic
   return std::make_shared<const wire::ProxyAccess>(*policy.via, policy.via_password.secret);
 }
 
-std::unique_ptr<wire::Exchange> run_of(const std::shared_ptr<const wire::StepProgram>& program) {
-  return program != nullptr ? std::make_unique<wire::StepRun>(program) : nullptr;
+std::shared_ptr<wire::Exchange> run_of(const std::shared_ptr<const wire::StepProgram>& program) {
+  return program != nullptr ? std::make_shared<wire::StepRun>(program) : nullptr;
+}
+
+std::vector<Stage> opening_of(const pool::PoolPolicy& policy) {
+  std::vector<Stage> stages = {{Talk::proxy}};
+  if (!policy.endpoints.empty() && policy.endpoints.front().secure) stages.push_back({Talk::tls});
+  const auto add = [&stages](Talk talk, const Steps& steps) {
+    wire::StepParts parts = wire::compile_steps(steps);
+    stages.push_back({talk, std::move(parts.before)});
+    if (!parts.starts_tls) return;
+    stages.push_back({Talk::tls});
+    stages.push_back({talk, std::move(parts.after)});
+  };
+  add(Talk::greeting, policy.greeting);
+  add(Talk::login, policy.login);
+  return stages;
 }
 
 CloseReason fault_of(Talk talk) {
   switch (talk) {
-    case Talk::proxy: break;  // what it fails is a dial
+    case Talk::proxy:
+    case Talk::tls: break;  // what they fail is a dial
     case Talk::greeting:
     case Talk::login:
     case Talk::relogin: return CloseReason::login_failed;
@@ -52,16 +69,20 @@ CloseReason fault_of(Talk talk) {
 void PoolDriver::compile(PoolId id) {
   const pool::PoolPolicy& policy = depot_.pool(id).policy();
   if (programs_.size() <= id.index()) programs_.resize(id.index() + 1);
-  programs_[id.index()] = {
-      id,
-      options_of(policy, pin_),
-      policy.via ? options_of(policy, false) : nullptr,
-      access_of(policy),
-      program_of(policy.greeting),
-      program_of(policy.login),
-      program_of(policy.reset),
-      program_of(policy.check),
+  Programs& programs = programs_[id.index()];
+  std::shared_ptr<wire::TlsSource> former = programs.pool == id ? programs.tls : nullptr;
+  programs = {
+      .pool = id,
+      .options = options_of(policy, pin_),
+      .unpinned = policy.via ? options_of(policy, false) : nullptr,
+      .proxy = access_of(policy),
+      .tls = tls_of(policy, std::move(former)),
+      .opening = std::make_shared<const std::vector<Stage>>(opening_of(policy)),
+      .relogin = std::nullopt,
+      .reset = program_of(policy.reset),
+      .check = program_of(policy.check),
   };
+  if (policy.relogin) programs.relogin = Stage{Talk::relogin, program_of(policy.login)};
 }
 
 void PoolDriver::carry_out(const pool::Perform& action) {
@@ -71,8 +92,9 @@ void PoolDriver::carry_out(const pool::Perform& action) {
   Upstream* upstream = upstreams_.find(id);
   BERTH_CHECK(upstream != nullptr, "a connection at rest has a socket");
   idle_watch_.remove(*upstream);
+  const Programs& programs = programs_of(action.pool);
   if (action.task == pool::Task::reset) {
-    if (!begin(id, Talk::reset)) ready(id);
+    if (!begin(id, {Talk::reset, programs.reset})) ready(id);
     return;
   }
   // What the server said first still waits for the first holder: it is there, but it cannot be
@@ -80,35 +102,37 @@ void PoolDriver::carry_out(const pool::Perform& action) {
   const bool greeted = connection->uses == 0 &&
                        depot_.pool(action.pool).policy().leaves_greeting() &&
                        net::has_unread(upstream->fd.get());
-  if (greeted || !begin(id, Talk::check)) ready(id);
+  if (greeted || !begin(id, {Talk::check, programs.check})) ready(id);
 }
 
-std::unique_ptr<wire::Exchange> PoolDriver::exchange_of(const pool::Connection& connection,
-                                                        Talk talk) const {
-  const Programs& programs = programs_of(connection.pool);
-  switch (talk) {
-    case Talk::proxy:
-      if (proxy_of(connection.id) == nullptr) return nullptr;
-      return wire::proxy_handshake(
-          programs.proxy, depot_.pool(connection.pool).endpoints()[connection.endpoint].endpoint);
-    case Talk::greeting: return run_of(programs.greeting);
-    case Talk::login:
-    case Talk::relogin: return run_of(programs.login);
-    case Talk::reset: return run_of(programs.reset);
-    case Talk::check: return run_of(programs.check);
-  }
-  return nullptr;
+std::shared_ptr<wire::Exchange> PoolDriver::exchange_of(const pool::Connection& connection,
+                                                        const Stage& stage) {
+  if (stage.talk == Talk::tls) return begin_handshake(connection);
+  if (stage.talk != Talk::proxy) return run_of(stage.program);
+  if (proxy_of(connection.id) == nullptr) return nullptr;
+  return wire::proxy_handshake(
+      programs_of(connection.pool).proxy,
+      depot_.pool(connection.pool).endpoints()[connection.endpoint].endpoint);
 }
 
-bool PoolDriver::begin(ConnectionId id, Talk talk) {
+bool PoolDriver::begin(ConnectionId id, const Stage& stage) {
   const pool::Connection& connection = *depot_.connection(id);
-  std::unique_ptr<wire::Exchange> exchange = exchange_of(connection, talk);
+  std::shared_ptr<wire::Exchange> exchange = exchange_of(connection, stage);
   if (exchange == nullptr) {
-    return (talk == Talk::login || talk == Talk::relogin) && run_login(id, talk);
+    return (stage.talk == Talk::login || stage.talk == Talk::relogin) && run_login(id, stage.talk);
   }
-  const int fd = upstreams_.find(id)->fd.get();
-  dialogues_.begin(id, talk, fd, std::move(exchange), connection.deadline.when);
+  const Upstream& upstream = *upstreams_.find(id);
+  dialogues_.begin(id, stage.talk, upstream.stream(), std::move(exchange),
+                   connection.deadline.when);
   return true;
+}
+
+void PoolDriver::open(ConnectionId id) {
+  Upstream& upstream = *upstreams_.find(id);
+  while (upstream.opened < upstream.opening->size()) {
+    if (begin(id, (*upstream.opening)[upstream.opened++])) return;
+  }
+  ready(id);
 }
 
 Commands::Job PoolDriver::job(const pool::Connection& connection, const Command& command) const {
@@ -132,23 +156,24 @@ bool PoolDriver::run_login(ConnectionId id, Talk talk) {
 std::string PoolDriver::flaw_after_login(ConnectionId id) {
   const Upstream& upstream = *upstreams_.find(id);
   const int fd = upstream.fd.get();
-  const net::Released left = net::inspect_released(fd, upstream.peer, upstream.proof());
+  const net::Released left =
+      net::inspect_released(fd, upstream.peer, upstream.proof(), upstream.layer);
   if (left.verdict == net::Released::dirty) return std::string("the program left it ") + left.why;
-  const bool restored =
-      net::restore_options(fd, upstream.peer, *upstream.options, net::Heir::other_user);
+  const bool restored = net::restore_options(fd, upstream.peer, *upstream.options,
+                                             net::Heir::other_user, upstream.layer);
   return restored ? "" : "the program has changed the socket in a way that cannot be undone";
 }
 
 void PoolDriver::talked(ConnectionId id, Talk talk, const std::string& why) {
-  if (!why.empty()) {
-    failed(id, talk, why);
+  const absl::Status records =
+      why.empty() && talk == Talk::tls ? begin_records(id) : absl::OkStatus();
+  if (!why.empty() || !records.ok()) {
+    failed(id, talk, why.empty() ? text_of(records) : why);
+  } else if (depot_.connection(id)->state == pool::State::connecting) {
+    open(id);
   } else {
-    const bool relogin = depot_.pool(depot_.connection(id)->pool).policy().relogin;
-    const bool fresh = talk == Talk::proxy || talk == Talk::greeting;
-    const bool more = (talk == Talk::proxy && begin(id, Talk::greeting)) ||
-                      (fresh && begin(id, Talk::login)) ||
-                      (talk == Talk::reset && relogin && begin(id, Talk::relogin));
-    if (!more) ready(id);
+    const Programs& programs = programs_of(depot_.connection(id)->pool);
+    if (talk != Talk::reset || !programs.relogin || !begin(id, *programs.relogin)) ready(id);
   }
   pump();
 }
@@ -168,8 +193,9 @@ void PoolDriver::failed(ConnectionId id, Talk talk, const std::string& why) {
   const pool::Pool& pool = depot_.pool(connection.pool);
   const std::string& endpoint = pool.endpoints()[connection.endpoint].name;
   // A handshake names whom it failed with.
-  const std::string error =
-      talk == Talk::proxy ? why : fmt::format("{}: {}: {}", endpoint, name_of(talk), why);
+  const std::string error = talk == Talk::proxy || talk == Talk::tls
+                                ? why
+                                : fmt::format("{}: {}: {}", endpoint, name_of(talk), why);
   if (connection.state == pool::State::connecting) {
     close_upstream(take_upstream(id), key_of(id));
     return dial_failed(id, error);

@@ -51,7 +51,7 @@ bool IdleWatch::look_at(ConnectionId id) {
   upstream->watch_pending = false;
   if (!since || upstream->watched) return false;
   // A greeting may wait on a connection that nobody has had yet.
-  const uint32_t events = (upstream->handed_out ? EPOLLIN : 0u) | EPOLLRDHUP;
+  const uint32_t events = (upstream->used ? EPOLLIN : 0u) | EPOLLRDHUP;
   upstream->watched = watch_.add(upstream->fd.get(), events, id.value());
   if (!upstream->watched) {
     log().warn(

@@ -5,6 +5,7 @@
 
 #include "base/limits.h"
 #include "base/nearest.h"
+#include "config/tls_contradictions.h"
 
 namespace berth::broker {
 
@@ -21,8 +22,9 @@ void Keys::reload(config::DynamicSettings dynamic) {
   driver_.depot().for_each_dynamic_pool([&](const pool::Pool& pool) { made.push_back(pool.id()); });
   for (const PoolId id : made) {
     const Endpoint endpoint = driver_.depot().pool(id).policy().endpoints.front();
-    if (allows(endpoint)) {
-      driver_.reconfigure_pool(id, policy_for(endpoint));
+    pool::PoolPolicy policy = policy_for(endpoint);
+    if (allows(endpoint) && config::fault_of_url_pool(policy).empty()) {
+      driver_.reconfigure_pool(id, std::move(policy));
     } else {
       driver_.remove_pool(id);
     }
@@ -76,7 +78,11 @@ Keys::Found Keys::look_up_url(std::string_view key) const {
                              "dial_command";
     return pool::Refusal{Code::kInvalid, text, {}, {}};
   }
-  return policy_for(endpoint);
+  pool::PoolPolicy policy = policy_for(endpoint);
+  if (std::string fault = config::fault_of_url_pool(policy); !fault.empty()) {
+    return pool::Refusal{Code::kInvalid, std::move(fault), {}, {}};
+  }
+  return policy;
 }
 
 bool Keys::allows(const Endpoint& endpoint) const {

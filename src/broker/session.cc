@@ -180,7 +180,7 @@ void Session::pass_on(const wire::LeaseRequest& request) {
   if (!request.traceparent.empty()) {
     note(fmt::format("request {} of {}: traceparent {}", id, request.key, request.traceparent));
   }
-  driver.request(id_, pool, {id, request.count, timeout});
+  driver.request(id_, pool, {id, request.count, timeout, request.detach});
 }
 
 void Session::on(const wire::Release& frame) {
@@ -257,7 +257,7 @@ bool Session::take(const pool::Grant& grant, std::span<const int> fds) {
   }
   absl::InlinedVector<wire::GrantedLease, 4> leases;
   for (const pool::Granted& granted : grant.leases) {
-    leases.push_back({granted.lease.value(), !granted.fresh, granted.slot});
+    leases.push_back({granted.lease.value(), !granted.fresh, granted.slot, grant.ticket.detach});
   }
   std::string& bytes = host_.encode_buffer();
   wire::encode_grant(grant.ticket.request_id, leases, bytes);

@@ -88,6 +88,7 @@ class Session final : public Recipient {
   bool take(const pool::Grant& grant, std::span<const int> fds) override;
   void refused(uint64_t request_id, const pool::Refusal& refusal) override;
   void revoked(LeaseId lease, pool::Revoke::Cause cause) override;
+  void put_off(const pool::Grant& grant) override { wait(grant, Flow::deferred); }
 
  private:
   enum class Flow {

@@ -28,12 +28,12 @@ uint32_t slots_of(const net::PeerIdentity& peer) {
 
 }  // namespace
 
-Sessions::Sessions(loop::Loop& loop, PoolDriver& driver, Keys& keys, SessionLimits limits,
+Sessions::Sessions(loop::Loop& loop, PoolDriver& driver, Keys& keys, Admission& admission,
                    uint64_t own_netns)
     : loop_(loop),
       driver_(driver),
       keys_(keys),
-      limits_(limits),
+      admission_(admission),
       own_netns_(own_netns),
       openers_(loop, [this](uint64_t number, uint32_t) { opener_exited(number); }),
       silent_timer_(loop, [this] { end_silent(); }),
@@ -50,35 +50,20 @@ void Sessions::admit(UniqueFd fd, const Gateway& gateway) {
     log().warn("a session is refused: {}", text_of(peer.status()));
     return turn_away(std::move(fd), Code::kNotPermitted, "berthd cannot tell who you are");
   }
-  if (const std::string refusal = refusal_of(peer->uid); !refusal.empty()) {
+  if (const std::string refusal = admission_.refusal_of(peer->uid); !refusal.empty()) {
     return turn_away(std::move(fd), Code::kTooManySessions, refusal);
   }
   pool::SessionInfo info{peer->uid,      peer->pid,
                          gateway.number, peer->netns_cookie != own_netns_,
                          peer->gid,      std::exchange(peer->groups, {}),
                          gateway.tenant};
-  const uint64_t number = ++numbers_;
+  const uint64_t number = admission_.enter(peer->uid);
   const int pidfd = peer->pidfd.get();
   if (pidfd >= 0 && !openers_.add(pidfd, EPOLLIN, number)) peer->pidfd.reset();
   if (slots_of(*peer) < kSlots) driver_.release_slots(kSlots - slots_of(*peer));
-  ++per_user_[peer->uid];
   sessions_[number] = std::make_unique<Session>(loop_, number, std::move(fd), std::move(*peer),
                                                 std::move(info), *this);
   silent_.push_back({loop_.now() + kHelloWithin, number});
-}
-
-// "" if one more of this user is welcome.
-std::string Sessions::refusal_of(uint32_t uid) const {
-  if (sessions_.size() >= limits_.all) {
-    return fmt::format("berthd holds {} sessions already (max_sessions, or half of its fd limit)",
-                       sessions_.size());
-  }
-  const auto at = per_user_.find(uid);
-  if (at != per_user_.end() && at->second >= limits_.per_user) {
-    return fmt::format("uid {} ({}) has {} sessions already (max_sessions_per_user)", uid,
-                       net::user_name(uid), at->second);
-  }
-  return "";
 }
 
 void Sessions::turn_away(UniqueFd fd, Code code, const std::string& message) {
@@ -121,8 +106,7 @@ void Sessions::bury(std::unique_ptr<Session> session) {
   const net::PeerIdentity& peer = session->peer();
   const uint32_t slots = slots_of(peer);
   if (peer.pidfd.valid()) openers_.remove(peer.pidfd.get());
-  const auto user = per_user_.find(peer.uid);
-  if (--user->second == 0) per_user_.erase(user);
+  admission_.leave(peer.uid);
   by_token_.erase(session->token());
   session.reset();
   driver_.release_slots(slots);

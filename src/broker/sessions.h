@@ -11,17 +11,13 @@
 #include <memory>
 #include <vector>
 
+#include "broker/admission.h"
 #include "broker/denials.h"
 #include "broker/session.h"
 #include "loop/timer.h"
 #include "loop/watch_set.h"
 
 namespace berth::broker {
-
-struct SessionLimits {
-  uint32_t all = 4096;
-  uint32_t per_user = 1024;
-};
 
 // Which lease socket a session came by.
 struct Gateway {
@@ -34,12 +30,9 @@ class Sessions final : public SessionHost {
   // What one session takes of the fd budget at most: its socket and its opener's pidfd.
   static constexpr uint32_t kSlots = 2;
 
-  Sessions(loop::Loop& loop, PoolDriver& driver, Keys& keys, SessionLimits limits,
+  Sessions(loop::Loop& loop, PoolDriver& driver, Keys& keys, Admission& admission,
            uint64_t own_netns);
   ~Sessions();
-
-  // For those admitted from now on.
-  void set_limits(SessionLimits limits) { limits_ = limits; }
 
   // Takes over an accepted connection and kSlots reserved slots. One that is not admitted is told
   // why, and its slots are given back.
@@ -72,7 +65,6 @@ class Sessions final : public SessionHost {
   void flush_later(Session& session) override;
   void denied(const pool::SessionInfo& who, std::string_view key, std::string_view why) override;
 
-  std::string refusal_of(uint32_t uid) const;
   void turn_away(UniqueFd fd, Code code, const std::string& message);
   void bury(std::unique_ptr<Session> session);
   Session* find(uint64_t number) const;
@@ -84,14 +76,13 @@ class Sessions final : public SessionHost {
   loop::Loop& loop_;
   PoolDriver& driver_;
   Keys& keys_;
-  SessionLimits limits_;
+  Admission& admission_;
   const uint64_t own_netns_;
   net::FrameReader frames_;
   std::string encode_buffer_;
-  uint64_t numbers_ = 0;  // never reused, so that a late pidfd event misses
+  // By their numbers, so that a late event of a pidfd misses.
   absl::flat_hash_map<uint64_t, std::unique_ptr<Session>> sessions_;
   absl::flat_hash_map<Token, uint64_t> by_token_;
-  absl::flat_hash_map<uint32_t, uint32_t> per_user_;
   std::vector<uint64_t> over_;
   std::vector<uint64_t> deferred_;
   std::deque<Silent> silent_;

@@ -39,8 +39,11 @@ int Child::wait() {
 }
 
 void Child::pass_on(const siginfo_t& signal) const {
-  if (signal.si_code == SI_KERNEL) return;  // from the terminal, to the whole group
-  if (signal.si_pid == pid_) return;        // CMD's own, such as kill 0
+  // What the terminal sends, it sends to the whole group; but that it has gone, to the first
+  // process of its session alone.
+  const bool gone = signal.si_signo == SIGHUP && ::getsid(0) == ::getpid();
+  if (signal.si_code == SI_KERNEL && !gone) return;
+  if (signal.si_pid == pid_) return;  // CMD's own, such as kill 0
   ::kill(pid_, signal.si_signo);
 }
 

@@ -26,7 +26,11 @@ int fail() {
 }
 
 int fail(const char* what, int error) {
-  std::fprintf(stderr, "berth: %s: %s\n", what, std::strerror(error));
+  return fail(what, std::strerror(error));
+}
+
+int fail(const char* what, const char* why) {
+  std::fprintf(stderr, "berth: %s: %s\n", what, why);
   return kUnavailable;
 }
 

@@ -32,6 +32,7 @@ struct Command {
 
 int run_exec(const Command& self, Globals globals, Words words);
 int run_pipe(const Command& self, Globals globals, Words words);
+int run_pass(const Command& self, Globals globals, Words words);
 int run_keys(const Command& self, Globals globals, Words words);
 int run_ping(const Command& self, Globals globals, Words words);
 int run_slot(const Command& self, Globals globals, Words words);
@@ -42,6 +43,7 @@ int run_slot(const Command& self, Globals globals, Words words);
 int fail();
 // The same for an error of the system's: "berth: WHAT: No such file or directory".
 int fail(const char* what, int error);
+int fail(const char* what, const char* why);
 // Takes --socket and --help, which every command has. An exit code if the command is over.
 enum class Taken { no, yes, over };
 Taken take_common(const Command& self, const char* option, Globals& globals, Words& words,

@@ -21,6 +21,7 @@ namespace {
 struct ExecOptions {
   const char* key = nullptr;
   int fd = 3;
+  bool fd_given = false;
   bool stdio = false;
   const char* env = nullptr;
   bool give_back = false;
@@ -55,6 +56,7 @@ std::optional<int> take_option(const Command& self, const char* option, Words& w
                          highest, highest + 1, given.c_str());
     }
     out.fd = *number;
+    out.fd_given = true;
     return std::nullopt;
   }
   if (is(option, "--env")) {
@@ -89,6 +91,7 @@ std::optional<int> parse(const Command& self, Globals& globals, Words& words, Ex
   }
   if (out.key == nullptr) return usage_error(self, "which KEY?");
   if (!words.more()) return usage_error(self, "which CMD?");
+  if (out.stdio && out.fd_given) return usage_error(self, "either --fd or --stdio");
   out.cmd = words.rest();
   return std::nullopt;
 }

@@ -39,6 +39,14 @@ constexpr Command kCommands[] = {
      "\n"
      "  --timeout DUR  wait for a connection at most so long (250ms, 5s; default: the pool's)\n",
      run_pipe},
+    {"pass", "pass KEY [--timeout DUR]",
+     "pass a connection on to the program that has started berth",
+     "Leases a connection of KEY for good and passes it over standard output, a Unix socket, as\n"
+     "ssh with ProxyUseFdpass and berthd with dial_command want it. berth and berthd are then out\n"
+     "of it: the connection counts in no limit any more and lives on without them.\n"
+     "\n"
+     "  --timeout DUR  wait for a connection at most so long (250ms, 5s; default: the pool's)\n",
+     run_pass},
     {"keys", "keys", "list the keys that you may lease",
      "Lists the keys that you may lease, one on a line.\n", run_keys},
     {"ping", "ping [KEY] [--timeout DUR]",
@@ -62,7 +70,7 @@ constexpr Command kCommands[] = {
      run_slot},
 };
 
-constexpr std::string_view kNames[] = {"exec", "pipe", "keys", "ping", "slot"};
+constexpr std::string_view kNames[] = {"exec", "pipe", "pass", "keys", "ping", "slot"};
 
 void print_help(FILE* to) {
   std::fputs("usage: berth [--socket PATH] COMMAND …\n\nLeases warm connections from berthd.\n\n",

@@ -4,6 +4,8 @@
 #include <signal.h>
 
 #include <cerrno>
+#include <cstring>
+#include <string>
 #include <utility>
 
 #include "cli/flow.h"
@@ -52,6 +54,11 @@ class Pipe {
   pollfd polls_[3] = {};
 };
 
+// An alert of TLS has its words from berth_read(), until the next call.
+std::string words_of(int error) {
+  return error == EPROTO ? berth_error() : std::strerror(error);
+}
+
 }  // namespace
 
 int run_pipe(const Command& self, Globals globals, Words words) {
@@ -66,8 +73,9 @@ int run_pipe(const Command& self, Globals globals, Words words) {
   ::signal(SIGPIPE, SIG_IGN);
   ::fcntl(grant.fd, F_SETFL, O_RDWR | O_NONBLOCK);
   const int error = Pipe(grant.fd).run();
+  const std::string why = words_of(error);
   berth_release(session.get(), &grant, BERTH_DISCARD);
-  return error == 0 ? 0 : fail("the connection failed", error);
+  return error == 0 ? 0 : fail("the connection failed", why.c_str());
 }
 
 }  // namespace berth::cli

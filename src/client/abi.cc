@@ -6,10 +6,14 @@
 #include "base/utf8.h"
 #include "berth/berth.h"
 #include "failure.h"
+#include "fallback.h"
 #include "session.h"
 
+using berth::client::Clock;
+using berth::client::Deadline;
 using berth::client::Event;
 using berth::client::Failure;
+using berth::client::Fallback;
 using berth::client::invalid;
 using berth::client::report;
 using berth::client::Session;
@@ -57,6 +61,7 @@ std::variant<berth_options, Failure> read_options(const berth_options* given) {
   }
   std::memcpy(&options, given, given->size);
   if (options.timeout_ms < -1) return invalid("timeout_ms is below -1");
+  if (options.detach > 1) return invalid("detach is neither 0 nor 1");
   return options;
 }
 
@@ -69,9 +74,13 @@ std::optional<Failure> check_text(const char* what, std::string_view text, size_
   return std::nullopt;
 }
 
+struct Wish {
+  wire::LeaseRequest request;
+  std::optional<Fallback> fallback;
+};
+
 // What would end the session as a malformed frame is refused here instead.
-std::variant<wire::LeaseRequest, Failure> make_request(const char* key, unsigned n,
-                                                       const berth_options* given) {
+std::variant<Wish, Failure> make_wish(const char* key, unsigned n, const berth_options* given) {
   auto read = read_options(given);
   if (auto* failure = std::get_if<Failure>(&read)) return std::move(*failure);
   const auto& options = std::get<berth_options>(read);
@@ -79,16 +88,43 @@ std::variant<wire::LeaseRequest, Failure> make_request(const char* key, unsigned
   if (n < 1 || n > BERTH_MAX_COUNT) {
     return invalid("a request is for 1 to 64 connections, not " + std::to_string(n));
   }
-  wire::LeaseRequest request;
+  Wish wish;
+  wire::LeaseRequest& request = wish.request;
   request.key = key;
   request.count = n;
   if (options.timeout_ms >= 0) request.timeout_ms = static_cast<uint64_t>(options.timeout_ms);
   if (options.traceparent != nullptr) request.traceparent = options.traceparent;
+  request.detach = options.detach != 0;
   if (auto wrong = check_text("the key", request.key, berth::kMaxUrlKeyBytes)) return *wrong;
   if (auto wrong = check_text("traceparent", request.traceparent, berth::kMaxTraceparentBytes)) {
     return *wrong;
   }
-  return request;
+  if (options.fallback == nullptr) return wish;
+  auto server = berth::client::read_fallback(options.fallback);
+  if (auto* failure = std::get_if<Failure>(&server)) return std::move(*failure);
+  wish.fallback = Fallback{std::move(std::get<berth::Endpoint>(server)), request.timeout_ms, n,
+                           request.detach ? 0 : BERTH_FALLBACK};
+  return wish;
+}
+
+std::optional<Failure> ask(berth_session* session, wire::LeaseRequest request, berth_grant* out) {
+  if (session != nullptr) return self(session).lease(std::move(request), out);
+  return berth::client::failed(ECONNREFUSED, "there is no session with berthd");
+}
+
+// The lease, or a connection in place of it; its reason stays the thread's last error, for the log.
+int lease_or_dial(berth_session* session, wire::LeaseRequest request, const Fallback& fallback,
+                  berth_grant* out) {
+  const Deadline start = Clock::now();
+  std::optional<Failure> absence = ask(session, std::move(request), out);
+  if (!absence || !berth::client::is_absence(*absence)) return finish(absence);
+  if (auto failure = berth::client::dial_instead(fallback, start, out)) {
+    failure->words += "; it was dialled because berthd is absent: " + absence->words;
+    return report(*failure);
+  }
+  absence->words += "; " + fallback.server.url() + " was dialled instead";
+  report(*absence);
+  return 0;
 }
 
 std::variant<wire::Outcome, Failure> read_outcome(berth_outcome outcome) {
@@ -113,7 +149,8 @@ void fill(Event& event, berth_event& out) {
   out.count = static_cast<unsigned>(event.leases.size());
   for (size_t i = 0; i < event.leases.size(); ++i) {
     const wire::GrantedLease& lease = event.leases[i];
-    out.grants[i] = {lease.lease_id, event.fds[i].release(), lease.reused ? 1u : 0u};
+    out.grants[i] = {berth::client::number_of(lease), event.fds[i].release(),
+                     lease.reused ? 1u : 0u};
   }
   out.message = "";
   if (!event.failure) return;
@@ -166,20 +203,32 @@ int berth_lease(berth_session* session, const char* key, const berth_options* op
 
 int berth_lease_many(berth_session* session, const char* key, unsigned n,
                      const berth_options* options, berth_grant out[]) {
-  if (any_null(session, key, out)) return null_argument();
+  if (any_null(key, out)) return null_argument();
   return guarded([&] {
+    auto made = make_wish(key, n, options);
+    auto* wish = std::get_if<Wish>(&made);
+    if (session == nullptr && wish != nullptr && !wish->fallback) return null_argument();
     for (unsigned i = 0; i < n && i < BERTH_MAX_COUNT; ++i) out[i] = {0, -1, 0};
-    auto request = make_request(key, n, options);
-    if (const auto* failure = std::get_if<Failure>(&request)) return report(*failure);
-    return finish(self(session).lease(std::move(std::get<wire::LeaseRequest>(request)), out));
+    if (wish == nullptr) return report(std::get<Failure>(made));
+    if (wish->fallback) {
+      return lease_or_dial(session, std::move(wish->request), *wish->fallback, out);
+    }
+    return finish(self(session).lease(std::move(wish->request), out));
   });
 }
 
 int berth_release(berth_session* session, berth_grant* grant, berth_outcome outcome) {
-  if (any_null(session, grant)) return null_argument();
+  if (grant == nullptr || (session == nullptr && grant->id != BERTH_FALLBACK)) {
+    return null_argument();
+  }
   return guarded([&] {
     const auto read = read_outcome(outcome);
     if (const auto* failure = std::get_if<Failure>(&read)) return report(*failure);
+    if (grant->id == BERTH_FALLBACK) {
+      berth::UniqueFd closes(grant->fd);
+      *grant = {0, -1, 0};
+      return 0;
+    }
     return finish(self(session).release(*grant, std::get<wire::Outcome>(read)));
   });
 }
@@ -207,10 +256,11 @@ int berth_submit(berth_session* session, const char* key, unsigned n, const bert
                  uint64_t* request_id) {
   if (any_null(session, key, request_id)) return null_argument();
   return guarded([&] {
-    auto request = make_request(key, n, options);
-    if (const auto* failure = std::get_if<Failure>(&request)) return report(*failure);
-    return give_id(self(session).submit(std::move(std::get<wire::LeaseRequest>(request))),
-                   request_id);
+    auto wish = make_wish(key, n, options);
+    if (const auto* failure = std::get_if<Failure>(&wish)) return report(*failure);
+    auto& [request, fallback] = std::get<Wish>(wish);
+    if (fallback) return report(invalid("a fallback waits; use it with berth_lease()"));
+    return give_id(self(session).submit(std::move(request)), request_id);
   });
 }
 
@@ -220,6 +270,9 @@ int berth_submit_release(berth_session* session, berth_grant* grant, berth_outco
   return guarded([&] {
     const auto read = read_outcome(outcome);
     if (const auto* failure = std::get_if<Failure>(&read)) return report(*failure);
+    if (grant->id == BERTH_FALLBACK) {
+      return report(invalid("berthd knows nothing of a fallback; use berth_release()"));
+    }
     return give_id(self(session).submit_release(*grant, std::get<wire::Outcome>(read)), request_id);
   });
 }
@@ -243,6 +296,14 @@ int berth_next_event(berth_session* session, berth_event* out) {
     fill(*event, *out);
     return 1;
   });
+}
+
+uint64_t berth_fallbacks(void) {
+  return berth::client::fallbacks();
+}
+
+int berth_absent(void) {
+  return berth::client::last_is_absence() ? 1 : 0;
 }
 
 const char* berth_error(void) {

@@ -13,12 +13,22 @@ constexpr auto kSendGrace = std::chrono::seconds(1);
 constexpr const char* kNoRoom =
     "this process has too few free descriptors for the grant (see ulimit -n); it went back "
     "untouched";
+constexpr const char* kNoRoomForGood =
+    "this process has too few free descriptors for the connections (see ulimit -n); they are "
+    "closed";
+constexpr const char* kKeepsAll =
+    "this berthd is too old for detached leases; what it granted went back untouched";
 
 // Each comes with a descriptor; a bare slot does not.
 size_t connections_in(const wire::Grant& grant) {
   return static_cast<size_t>(
       std::count_if(grant.leases.begin(), grant.leases.end(),
                     [](const wire::GrantedLease& lease) { return !lease.slot; }));
+}
+
+bool is_detached(const wire::Grant& grant) {
+  return std::all_of(grant.leases.begin(), grant.leases.end(),
+                     [](const wire::GrantedLease& lease) { return lease.detached; });
 }
 
 }  // namespace
@@ -92,14 +102,24 @@ void Session::on(const wire::Grant& grant) {
   if (request->count != grant.leases.size()) {
     return end_as_nonsense("a grant of another size than was asked for");
   }
+  const bool detached = is_detached(grant);
   if (packet_.fds_lost) {
     return_untouched(grant);
-    return fail(grant.request_id, take_request(grant.request_id), failed(EMFILE, kNoRoom));
+    return fail(grant.request_id, take_request(grant.request_id),
+                failed(EMFILE, detached ? kNoRoomForGood : kNoRoom));
   }
   if (packet_.fd_count != connections_in(grant)) {
     return end_as_nonsense("a grant without its descriptors");
   }
-  for (const wire::GrantedLease& lease : grant.leases) leases_[lease.lease_id] = Lease{};
+  if (detached && !request->detach) return end_as_nonsense("a detached grant unasked");
+  if (request->detach && !detached) {
+    return_untouched(grant);
+    return fail(grant.request_id, take_request(grant.request_id),
+                refused(Code::kVersion, kKeepsAll));
+  }
+  if (!detached) {
+    for (const wire::GrantedLease& lease : grant.leases) leases_[lease.lease_id] = Lease{};
+  }
   deliver(grant, take_request(grant.request_id));
 }
 
@@ -111,7 +131,7 @@ void Session::deliver(const wire::Grant& grant, Request request) {
   if (request.form == Form::waited) {
     berth_grant* out = request.call->grants;
     for (const wire::GrantedLease& lease : grant.leases) {
-      *out++ = {lease.lease_id, take_fd(lease).release(), lease.reused ? 1u : 0u};
+      *out++ = {number_of(lease), take_fd(lease).release(), lease.reused ? 1u : 0u};
     }
     packet_.fd_count = 0;
     return answer(*request.call);
@@ -221,9 +241,10 @@ void Session::answer(Call& call) {
   call.wake.notify_one();
 }
 
-// Nobody used these, so others may.
+// Nobody used these, so others may; but what is detached is only closed.
 void Session::return_untouched(const wire::Grant& grant) {
   packet_.close_fds();
+  if (is_detached(grant)) return;
   for (const wire::GrantedLease& lease : grant.leases) untouched_.push_back(lease.lease_id);
 }
 

@@ -18,6 +18,7 @@ static_assert(BERTH_MAX_HOLDERS == kMaxHoldersShown);
 // Plain bytes: no allocation on failure, no destructor when a thread ends or the library unloads.
 struct LastError {
   Code code = Code::kOk;
+  bool absence = false;
   char words[kMaxWords + 1] = "";
   bool has_why = false;
   berth_why why = {};
@@ -70,8 +71,16 @@ std::string with_reason(std::string_view what, int error) {
   return std::string(what) + ": " + strerror_r(error, buffer, sizeof buffer);
 }
 
+// NO_SUCH_KEY has the errno of a socket that is not there, but another code.
+bool is_absence(const Failure& failure) noexcept {
+  if (failure.code != Code::kShuttingDown) return false;
+  return failure.error == ENOENT || failure.error == ECONNREFUSED || failure.error == ECONNRESET ||
+         failure.error == ESHUTDOWN;
+}
+
 int report(const Failure& failure) noexcept {
   last_error.code = failure.code;
+  last_error.absence = is_absence(failure);
   keep_words(failure.words);
   keep_why(failure.why);
   return -failure.error;
@@ -79,6 +88,7 @@ int report(const Failure& failure) noexcept {
 
 int report_out_of_memory() noexcept {
   last_error.code = Code::kQueueFull;
+  last_error.absence = false;
   keep_words("out of memory");
   keep_why({});
   return -ENOMEM;
@@ -113,6 +123,10 @@ const char* last_words() noexcept {
 
 const berth_why* last_why() noexcept {
   return last_error.has_why ? &last_error.why : nullptr;
+}
+
+bool last_is_absence() noexcept {
+  return last_error.absence;
 }
 
 Code last_code() noexcept {

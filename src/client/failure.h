@@ -29,6 +29,9 @@ Failure failed(int error, std::string words);
 // "WHAT: No such file or directory".
 std::string with_reason(std::string_view what, int error);
 
+// Of what berthd is not there to do: it does not run, or is going away.
+bool is_absence(const Failure& failure) noexcept;
+
 // Makes `failure` this thread's last error. Returns the C ABI's result: the negative errno.
 int report(const Failure& failure) noexcept;
 int report_out_of_memory() noexcept;
@@ -39,6 +42,7 @@ const char* keep_words(std::string_view words) noexcept;
 const berth_why* keep_why(const std::optional<wire::Why>& why) noexcept;
 
 const char* last_words() noexcept;
+bool last_is_absence() noexcept;
 const berth_why* last_why() noexcept;
 Code last_code() noexcept;
 

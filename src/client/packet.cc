@@ -78,13 +78,6 @@ Failure no_answer(const std::string& path, int error) {
                            "BERTH_SOCKET name its lease socket");
 }
 
-void bound_connect(int fd, Deadline deadline) {
-  const auto us = std::max<int64_t>(
-      std::chrono::duration_cast<std::chrono::microseconds>(time_left(deadline)).count(), 1);
-  const timeval timeout{static_cast<time_t>(us / 1000000), static_cast<suseconds_t>(us % 1000000)};
-  ::setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
-}
-
 }  // namespace
 
 void Packet::close_fds() {
@@ -123,6 +116,13 @@ int send(int fd, std::string_view bytes, Deadline deadline) {
     if (errno != EAGAIN) return errno;
     if (!wait_for(fd, POLLOUT, deadline)) return EAGAIN;
   }
+}
+
+void bound_connect(int fd, Deadline deadline) {
+  const auto us = std::max<int64_t>(
+      std::chrono::duration_cast<std::chrono::microseconds>(time_left(deadline)).count(), 1);
+  const timeval timeout{static_cast<time_t>(us / 1000000), static_cast<suseconds_t>(us % 1000000)};
+  ::setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
 }
 
 std::string socket_path(const char* path) {

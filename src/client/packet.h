@@ -43,6 +43,10 @@ Arrival receive(int fd, Deadline deadline, Packet& packet);
 // no room, EPIPE or ECONNRESET if the peer is gone.
 int send(int fd, std::string_view bytes, Deadline deadline);
 
+// Has connect(2) on this socket wait no longer than until `deadline`; it fails with EAGAIN or
+// EINPROGRESS then.
+void bound_connect(int fd, Deadline deadline);
+
 // Where berthd listens, as berth_session_open() documents it.
 std::string socket_path(const char* path);
 

@@ -24,7 +24,7 @@ Deadline guard(std::optional<uint64_t> timeout_ms) {
   return Clock::now() + std::chrono::milliseconds(*timeout_ms) + kGrace;
 }
 
-std::string encoded(wire::ClientFrame frame) {
+std::string encoded(const wire::ClientFrame& frame) {
   std::string bytes;
   wire::encode(frame, bytes);
   return bytes;
@@ -36,7 +36,7 @@ void close_grant(berth_grant& grant) {
 }
 
 Failure no_lease() {
-  return invalid("the grant holds no lease; was it released already?");
+  return invalid("the grant holds no lease; was it released already, or detached?");
 }
 
 Failure not_held(uint64_t lease_id) {
@@ -131,9 +131,11 @@ Session::Result Session::lease(wire::LeaseRequest request, berth_grant* out) {
   call.grants = out;
   const Deadline deadline = guard(request.timeout_ms);
   const uint32_t count = request.count;
+  const bool detach = request.detach;
   Lock lock(mutex_);
   if (ended_) return ended_;
-  return transact(lock, ask(std::move(request), {Form::waited, count, &call}), call, deadline);
+  return transact(lock, ask(std::move(request), {Form::waited, count, detach, &call}), call,
+                  deadline);
 }
 
 std::variant<wire::KeyList, Failure> Session::keys(std::string_view after) {
@@ -143,7 +145,7 @@ std::variant<wire::KeyList, Failure> Session::keys(std::string_view after) {
   call.keys = &list;
   Lock lock(mutex_);
   if (ended_) return *ended_;
-  const Asked asked = ask(wire::ListKeys{0, std::string(after)}, {Form::waited, 0, &call});
+  const Asked asked = ask(wire::ListKeys{0, std::string(after)}, {Form::waited, 0, false, &call});
   if (Result failure = transact(lock, asked, call, Clock::now() + kOpenTimeout)) return *failure;
   return list;
 }
@@ -203,7 +205,7 @@ Session::Result Session::release(berth_grant& grant, wire::Outcome outcome) {
   Lock lock(mutex_);
   const std::optional<Lease> lease = take_lease(grant.id);
   if (!lease) return not_held(grant.id);
-  const Result over = lease->revoked ? lease->revoked : ended_;
+  Result over = lease->revoked ? lease->revoked : ended_;
   lock.unlock();
   close_grant(grant);
   if (over) return over;
@@ -235,7 +237,8 @@ std::variant<uint64_t, Failure> Session::submit(wire::LeaseRequest request) {
   if (ended_) return *ended_;
   keep_events();
   const uint32_t count = request.count;
-  return send_at_once(ask(std::move(request), {Form::submitted, count, nullptr}));
+  const bool detach = request.detach;
+  return send_at_once(ask(std::move(request), {Form::submitted, count, detach, nullptr}));
 }
 
 std::variant<uint64_t, Failure> Session::submit_release(berth_grant& grant, wire::Outcome outcome) {
@@ -248,7 +251,7 @@ std::variant<uint64_t, Failure> Session::submit_release(berth_grant& grant, wire
   keep_events();
   if (!leases_.contains(grant.id)) return not_held(grant.id);
   const Asked asked =
-      ask(wire::Release{grant.id, outcome, 0}, {Form::submitted_release, 0, nullptr});
+      ask(wire::Release{grant.id, outcome, 0}, {Form::submitted_release, 0, false, nullptr});
   const std::optional<Lease> lease = take_lease(grant.id);
   close_grant(grant);
   const Result& over = lease->revoked ? lease->revoked : ended_;

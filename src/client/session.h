@@ -32,6 +32,11 @@
 
 namespace berth::client {
 
+// As the caller knows it: what is detached is no lease.
+inline uint64_t number_of(const wire::GrantedLease& lease) {
+  return lease.detached ? 0 : lease.lease_id;
+}
+
 // What happened, for berth_next_event(). Owns the descriptors until they are fetched.
 struct Event {
   berth_event_kind kind = BERTH_EVENT_CLOSED;
@@ -87,6 +92,7 @@ class Session {
   struct Request {
     Form form = Form::abandoned;
     uint32_t count = 0;    // connections it asks for
+    bool detach = false;   // for good
     Call* call = nullptr;  // of a waited one, until its answer
   };
   struct Lease {

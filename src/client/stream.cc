@@ -81,6 +81,13 @@ std::string describe(const Record& record) {
          " that kernel TLS cannot answer";
 }
 
+// From now on each read tells so, as at any end of a stream: the server may go on to wait for our
+// close_notify before it closes.
+int end_of_stream(int fd) {
+  ::shutdown(fd, SHUT_RD);
+  return 0;
+}
+
 // After EIO. 0: the stream has ended; 1: read again; negative: failed. Not inlined, so that only
 // those who meet a record spend its size of stack.
 [[gnu::noinline]] int handle_record(int fd) {
@@ -90,7 +97,7 @@ std::string describe(const Record& record) {
   if (error != 0) return report(failed(error, with_reason("cannot read a TLS record", error)));
   switch (meaning_of(record)) {
     case Meaning::skip: return 1;
-    case Meaning::end: return 0;
+    case Meaning::end: return end_of_stream(fd);
     case Meaning::failure: break;
   }
   return report(failed(EPROTO, describe(record)));

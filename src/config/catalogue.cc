@@ -2,6 +2,8 @@
 
 #include "config/command_line.h"
 #include "config/kinds.h"
+#include "config/listen_list.h"
+#include "config/presets.h"
 #include "config/secret_path.h"
 #include "config/step_list.h"
 
@@ -9,6 +11,7 @@ namespace berth::config {
 namespace {
 
 using pool::Balance;
+using pool::Handoff;
 using pool::IdleOrder;
 using pool::PoolPolicy;
 using pool::ResolveBy;
@@ -30,9 +33,10 @@ constexpr Duration kHour = 1h;
 constexpr Duration kDay = 24h;
 constexpr Duration kYear = 365 * kDay;
 
-std::vector<LaterWord> later_protocols() {
-  return {{"redis", ""},    {"memcached", ""}, {"http1", ""}, {"smtp", ""},
-          {"postgres", ""}, {"mysql", ""},     {"ldap", ""}};
+Words<std::string> protocols() {
+  std::vector<std::string_view> words;
+  for (const Preset& preset : presets()) words.push_back(preset.protocol);
+  return {words, {words.begin(), words.end()}};
 }
 
 Words<Share> shares() {
@@ -55,6 +59,16 @@ Words<ResolveBy> resolvers() {
 
 Words<Sandbox> sandboxes() {
   return {{"relay", "pinned"}, {Sandbox::relay, Sandbox::pinned}};
+}
+
+Words<Handoff> handoffs() {
+  return {{"auto", "direct", "ktls", "relay"},
+          {Handoff::automatic, Handoff::direct, Handoff::ktls, Handoff::relay}};
+}
+
+Words<TlsVerify> verifications() {
+  return {{"full", "chain-only", "none"},
+          {TlsVerify::full, TlsVerify::chain_only, TlsVerify::none}};
 }
 
 Words<IdleOrder> idle_orders() {
@@ -96,11 +110,19 @@ const std::vector<Setting<DaemonSettings>>& daemon_settings() {
 const std::vector<Setting<PoolPolicy>>& pool_settings() {
   using P = PoolPolicy;
   static const std::vector<Setting<P>> settings = {
-      {"protocol", only_word<P>("raw", later_protocols()), Effect::reload, Scope::slots_too},
+      {"protocol", field(&P::protocol, protocols()), Effect::renew, Scope::slots_too},
       {"endpoints", field(&P::endpoints, EndpointList{}), Effect::renew, Scope::slots_too},
       {"via", field(&P::via, ProxyUrl{}), Effect::renew},
       {"via_password_file", field(&P::via_password, SecretPath{}), Effect::renew},
       {"dial_command", field(&P::dial_command, CommandLine{}), Effect::renew},
+      {"ca", field(&P::tls, &TlsSettings::ca, FilePath{"system", "system", true}), Effect::renew},
+      {"certificate", field(&P::tls, &TlsSettings::certificate, FilePath{}), Effect::renew},
+      {"private_key", field(&P::tls, &TlsSettings::private_key, FilePath{}), Effect::renew},
+      {"server_name", field(&P::tls, &TlsSettings::server_name, ServerName{}), Effect::renew},
+      {"verify", field(&P::tls, &TlsSettings::verify, verifications()), Effect::renew},
+      {"insecure", field(&P::insecure, Flag{}), Effect::renew},
+      {"alpn", field(&P::tls, &TlsSettings::alpn, ProtocolList{}), Effect::renew},
+      {"starttls", field(&P::starttls, Flag{}), Effect::renew},
       {"balance", field(&P::balance, balances())},
       {"resolver", field(&P::resolver, resolvers()), Effect::new_dials},
       {"dns_refresh", field(&P::dns_refresh, Time{kLeastRefresh, kYear, ZeroIs::never}),
@@ -112,6 +134,10 @@ const std::vector<Setting<PoolPolicy>>& pool_settings() {
       {"share", field(&P::share, shares()), Effect::renew},
       {"trust_holders", field(&P::trust_holders, Flag{})},
       {"sandbox", field(&P::sandbox, sandboxes())},
+      {"handoff", field(&P::handoff, handoffs())},
+      {"listen", field(&P::listen, ListenList{})},
+      {"listen_mode", field(&P::listen_mode, FileMode{})},
+      {"lazy", field(&P::lazy, Flag{})},
       {"max_connections",
        field(&P::max_connections, Limit{"connections", kMostConnections, NoneIs::refused}),
        Effect::reload, Scope::slots_too},
@@ -141,8 +167,9 @@ const std::vector<Setting<PoolPolicy>>& pool_settings() {
        Scope::slots_too},
       {"lease_timeout", field(&P::lease_timeout, Time{kShortest, kYear, ZeroIs::never}),
        Effect::reload, Scope::slots_too},
-      {"greeting", field(&P::greeting, StepList{"leave"}), Effect::new_dials},
-      {"login", field(&P::login, StepList{}), Effect::renew},
+      {"greeting", field(&P::greeting, StepList{"leave", StepList::Tls::may_start}),
+       Effect::new_dials},
+      {"login", field(&P::login, StepList{{}, StepList::Tls::may_start}), Effect::renew},
       {"login_command", field(&P::login_command, CommandLine{}), Effect::renew},
       {"check", field(&P::check, StepList{})},
       {"check_after", field(&P::check_after, Time{kShortest, kYear, ZeroIs::allowed})},

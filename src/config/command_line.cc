@@ -32,7 +32,7 @@ std::string find_in_path(const std::string& name) {
   const std::string path = search_path();
   for (size_t begin = 0; begin <= path.size();) {
     const size_t end = std::min(path.find(':', begin), path.size());
-    const std::string file = path.substr(begin, end - begin) + "/" + name;
+    std::string file = path.substr(begin, end - begin) + "/" + name;
     if (file.starts_with('/') && end > begin && fault_of(file).empty()) return file;
     begin = end + 1;
   }

@@ -5,34 +5,19 @@
 
 #include "base/limits.h"
 #include "config/catalogue.h"
+#include "config/cite.h"
+#include "config/presets.h"
 #include "config/text.h"
+#include "config/tls_contradictions.h"
 
 namespace berth::config {
 namespace {
 
-// The table that its settings stand in.
-std::string title_of(const pool::PoolPolicy& pool) {
-  return pool.key.empty() ? "[dynamic]" : "[pool." + pool.key + "]";
-}
-
-bool all_valid(const Said& said, std::initializer_list<std::string_view> names) {
-  return std::all_of(names.begin(), names.end(),
-                     [&](std::string_view name) { return said.valid(name); });
-}
-
-// "max_connections = 20 (default)" or "max_connections = 4 (line 7)".
-std::string cite(const Said& said, const char* name, int number) {
-  const int line = said.place(name).line;
-  const std::string value = number == pool::kNone ? "\"none\"" : std::to_string(number);
-  const std::string where = line > 0 ? "line " + std::to_string(line) : "default";
-  return std::string(name) + " = " + value + " (" + where + ")";
-}
-
-// The place of the setting that was written last.
-Place last_place(const Said& said, const char* first, const char* second) {
-  const Place a = said.place(first);
-  const Place b = said.place(second);
-  return a.line > b.line ? a : b;
+bool brings(const pool::PoolPolicy& pool, std::string_view name) {
+  const auto& values = preset_of(pool).values;
+  return std::any_of(values.begin(), values.end(), [&](const PresetValue& value) {
+    return value.setting == name && (pool.starttls || (value.when & kStartsTls) == 0);
+  });
 }
 
 // Keeping min_idle connections ready needs room for them under `limit`.
@@ -44,11 +29,6 @@ void check_room(const pool::PoolPolicy& pool, const char* name, int limit, const
                  cite(said, "min_idle", pool.min_idle) +
                      (limit == pool::kNone ? " contradicts " : " is more than ") +
                      cite(said, name, limit));
-}
-
-// "relogin = true (line 7)"; requires that it was written.
-std::string cite(const Said& said, const std::string& name, const std::string& value) {
-  return name + " = " + value + " (line " + std::to_string(said.place(name).line) + ")";
 }
 
 // What logs in, steps or a program, is one of them.
@@ -88,12 +68,40 @@ void check_times(const pool::PoolPolicy& pool, const Said& said, Report& report)
 
 void check_share(const pool::PoolPolicy& pool, const Said& said, Report& report) {
   const bool wide = pool.share == pool::Share::group || pool.share == pool::Share::any;
-  if (!wide || pool.trust_holders || !all_valid(said, {"share", "trust_holders"})) return;
+  const bool held = pool.handoff != pool::Handoff::relay && !pool.trust_holders;
+  if (!wide || !held || !all_valid(said, {"share", "trust_holders", "handoff"})) return;
   const std::string share = pool.share == pool::Share::any ? "\"any\"" : "\"group\"";
   report.problem(said.place("share"),
                  cite(said, "share", share) +
-                     " lets users have what others may have kept a duplicate of; if none of them "
-                     "does, say trust_holders = true");
+                     " lets users have what others may have kept a duplicate of; say handoff = "
+                     "\"relay\", or, if none of them does, trust_holders = true");
+}
+
+// Programs at a listen socket hold no descriptor of a server's.
+void check_listen(const pool::PoolPolicy& pool, const Said& said, Report& report) {
+  if (!all_valid(said, {"listen", "handoff"})) return;
+  const bool direct = pool.handoff == pool::Handoff::direct;
+  if (!pool.listen.empty() && (direct || pool.handoff == pool::Handoff::ktls)) {
+    report.problem(last_place(said, "listen", "handoff"),
+                   cite(said, "handoff", direct ? "\"direct\"" : "\"ktls\"") +
+                       " contradicts listen (line " + std::to_string(said.place("listen").line) +
+                       "), whose programs do not get the server's socket");
+  }
+  const bool hears_first = !pool.greeting.empty() && expects(pool.greeting.front().kind);
+  if (!pool.listen.empty() && hears_first && all_valid(said, {"greeting", "login"})) {
+    report.problem(said.place("listen"),
+                   "listen (line " + std::to_string(said.place("listen").line) +
+                       "): programs wait there for what the server says first, which greeting has "
+                       "read by then; say greeting = \"leave\" and warm = \"single-use\"");
+  }
+  const auto refuse = [&](const char* name) {
+    if (!said.has(name) || has_default(pool, name) || !pool.listen.empty()) return;
+    report.problem(said.place(name),
+                   std::string(name) + " (line " + std::to_string(said.place(name).line) +
+                       ") is without effect: " + title_of(pool) + " has no listen");
+  };
+  refuse("listen_mode");
+  refuse("lazy");
 }
 
 // Neither the system's resolver knows services, nor does a proxy or a program.
@@ -127,16 +135,49 @@ void check_warm(const pool::PoolPolicy& pool, const Said& said, Report& report) 
   }
 }
 
+// Connections on which each client logs in for itself are of no use to the next, unless the pool
+// does it and makes them as new.
+void check_reuse(const pool::PoolPolicy& pool, const Said& said, Report& report) {
+  const std::string reuse = cite(said, "warm", "\"reuse\"");
+  const std::string protocol = cite(said, "protocol", toml_string(pool.protocol));
+  if (!pool.logs_in()) {
+    report.problem(said.place("warm"), reuse + " contradicts " + protocol +
+                                           ", whose clients log in themselves, each on a "
+                                           "connection of its own; leave it out, or give " +
+                                           title_of(pool) + " a login and a reset");
+  } else if (pool.reset.empty()) {
+    report.problem(last_place(said, "warm", "reset"),
+                   reuse + " needs a reset with " + protocol +
+                       ", or what one holder leaves there is the next one's");
+  }
+}
+
+// What connections of the pool's protocol must have to be used more than once.
+void check_protocol(const pool::PoolPolicy& pool, const Said& said, Report& report) {
+  if (pool.warm != pool::Warm::reuse || !said.valid("warm")) return;
+  const Preset& preset = preset_of(pool);
+  const std::string protocol = cite(said, "protocol", toml_string(pool.protocol));
+  const bool knows_login = all_valid(said, {"login", "login_command"});
+  if (preset.clients_log_in && knows_login && said.valid("reset")) check_reuse(pool, said, report);
+  if (brings(pool, "greeting") && said.has("greeting") && said.valid("greeting") && knows_login &&
+      pool.leaves_greeting()) {
+    report.problem(said.place("greeting"),
+                   cite(said, "greeting", "\"leave\"") + " contradicts " + protocol +
+                       ", whose servers greet once: the next holder would wait for it; leave it "
+                       "out, or say warm = \"single-use\"");
+  }
+  if (preset.login_stays && pool.share == pool::Share::socket && !pool.trust_holders &&
+      all_valid(said, {"share", "trust_holders"})) {
+    report.problem(said.place("share"),
+                   cite(said, "share", "\"socket\"") +
+                       " lets users have connections on which others may have logged in, which " +
+                       protocol + " cannot undo; if none of them does, say trust_holders = true");
+  }
+}
+
 bool dials_tcp(const pool::PoolPolicy& pool) {
   return std::any_of(pool.endpoints.begin(), pool.endpoints.end(),
                      [](const Endpoint& e) { return e.kind == Endpoint::Kind::tcp; });
-}
-
-bool has_default(const pool::PoolPolicy& pool, std::string_view name) {
-  const auto& settings = pool_settings();
-  const auto setting = std::find_if(settings.begin(), settings.end(),
-                                    [name](const auto& each) { return each.name == name; });
-  return setting->kind.write(pool) == setting->kind.write({});
 }
 
 // What only TCP has, and what only who dials can do.
@@ -191,6 +232,11 @@ void check_via(const pool::PoolPolicy& pool, const Said& said, Report& report) {
 
 // Where nothing is dialled and nothing is kept, few settings mean anything.
 void check_slots(const pool::PoolPolicy& pool, const Said& said, Report& report) {
+  if (!preset_of(pool).values.empty()) {
+    report.problem(said.place("protocol"), cite(said, "protocol", toml_string(pool.protocol)) +
+                                               " is without effect: " + title_of(pool) +
+                                               " lends slots, which carry no connection");
+  }
   for (const Setting<pool::PoolPolicy>& setting : pool_settings()) {
     if (setting.scope == Scope::slots_too || !said.has(setting.name)) continue;
     const Place place = said.place(setting.name);
@@ -201,6 +247,8 @@ void check_slots(const pool::PoolPolicy& pool, const Said& said, Report& report)
 }
 
 void check_connections(const pool::PoolPolicy& pool, const Said& said, Report& report) {
+  if (!said.valid("protocol")) return;  // the rest depends on what it would bring
+  check_protocol(pool, said, report);
   check_room(pool, "max_connections", pool.max_connections, said, report);
   check_room(pool, "max_idle", pool.max_idle, said, report);
   check_login(pool, said, report);
@@ -211,6 +259,8 @@ void check_connections(const pool::PoolPolicy& pool, const Said& said, Report& r
   check_tcp(pool, said, report);
   check_via(pool, said, report);
   check_services(pool, said, report);
+  check_listen(pool, said, report);
+  check_tls(pool, said, report);
 }
 
 }  // namespace
@@ -236,6 +286,9 @@ void check_dynamic(const DynamicSettings& dynamic, const Said& said, Report& rep
   refuse("endpoints", " does not belong in [dynamic]: the URL itself says where to dial");
   refuse("min_idle",
          " does not belong in [dynamic]: a pool that a URL makes goes once it is empty");
+  if (!dynamic.policy.listen.empty()) {
+    refuse("listen", " does not belong in [dynamic]: URL keys have no sockets of their own");
+  }
   check_connections(dynamic.policy, said, report);
   const bool nobody = dynamic.policy.allow_uids.empty() && dynamic.policy.allow_gids.empty();
   if (dynamic.allow.empty()) {

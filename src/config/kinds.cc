@@ -19,8 +19,10 @@ using namespace std::chrono_literals;
 
 constexpr size_t kMaxAccounts = 1024;  // each lease request searches them
 constexpr size_t kMaxKeys = 1024;
-constexpr size_t kMaxPatterns = 256;  // each new URL is compared with them
-constexpr std::array<std::string_view, 3> kLaterSchemes = {"tls", "grpc", "grpcs"};
+constexpr size_t kMaxAlpn = 16;        // each handshake names them
+constexpr size_t kMaxAlpnBytes = 255;  // RFC 7301, section 3.1
+constexpr size_t kMaxPatterns = 256;   // each new URL is compared with them
+constexpr std::array<std::string_view, 2> kLaterSchemes = {"grpc", "grpcs"};
 
 std::string range(int64_t min, int64_t max) {
   return std::to_string(min) + " to " + std::to_string(max);
@@ -367,6 +369,55 @@ std::string Owner::write(const FileOwner& owner) const {
   std::string out = owner.uid ? std::to_string(*owner.uid) : "";
   if (owner.gid) out += ":" + std::to_string(*owner.gid);
   return toml_string(out);
+}
+
+std::optional<std::string> ServerName::read(const Value& value, Reading& reading) const {
+  const auto* text = value.get<std::string>();
+  if (text != nullptr && text->empty()) return *text;
+  if (text != nullptr) {
+    in6_addr address;
+    if (inet_pton(AF_INET6, text->c_str(), &address) == 1) return *text;
+    const auto parsed = parse_endpoint("tls://" + *text + ":1");
+    const auto* endpoint = std::get_if<Endpoint>(&parsed);
+    if (endpoint != nullptr && text->find('[') == text->npos) return endpoint->certificate_name();
+  }
+  reading.wrong(value, "the name or the address of a host, such as \"db.example\"");
+  return std::nullopt;
+}
+
+std::optional<std::vector<std::string>> ProtocolList::read(const Value& value,
+                                                           Reading& reading) const {
+  const auto* items = value.get<Array>();
+  if (items == nullptr) {
+    reading.wrong(value, "an array of names of protocols, such as [\"http/1.1\"]");
+    return std::nullopt;
+  }
+  if (items->size() > kMaxAlpn) {
+    reading.refuse(value, " has more than " + std::to_string(kMaxAlpn) + " protocols");
+    return std::nullopt;
+  }
+  std::vector<std::string> protocols;
+  for (const Value& item : *items) {
+    const auto* name = item.get<std::string>();
+    const bool right = name != nullptr && !name->empty() && name->size() <= kMaxAlpnBytes &&
+                       name->find('\0') == name->npos;
+    if (!right) {
+      reading.wrong(item, "an array of names of 1 to " + std::to_string(kMaxAlpnBytes) + " bytes");
+    } else if (std::find(protocols.begin(), protocols.end(), *name) != protocols.end()) {
+      reading.refuse(item, " names " + shown(*name) + " twice");
+    } else {
+      protocols.push_back(*name);
+    }
+  }
+  return reading.failed() ? std::nullopt : std::optional(std::move(protocols));
+}
+
+std::string ProtocolList::write(const std::vector<std::string>& protocols) const {
+  std::string out = "[";
+  for (const std::string& name : protocols) {
+    out += (out.size() > 1 ? ", " : "") + toml_string(name);
+  }
+  return out + "]";
 }
 
 std::optional<std::vector<std::string>> KeyList::read(const Value& value, Reading& reading) const {

@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/endpoint.h"
@@ -149,6 +150,20 @@ struct Owner {
   std::string bounds() const { return {}; }
 };
 
+// The host that a certificate must name: a name or an address, or "".
+struct ServerName {
+  std::optional<std::string> read(const Value& value, Reading& reading) const;
+  std::string write(const std::string& name) const { return toml_string(name); }
+  std::string bounds() const { return {}; }
+};
+
+// An array of protocols of TLS's ALPN, each once.
+struct ProtocolList {
+  std::optional<std::vector<std::string>> read(const Value& value, Reading& reading) const;
+  std::string write(const std::vector<std::string>& protocols) const;
+  std::string bounds() const { return {}; }
+};
+
 // An array of names of pools, each once.
 struct KeyList {
   std::optional<std::vector<std::string>> read(const Value& value, Reading& reading) const;
@@ -200,12 +215,15 @@ Kind<T> field(Member T::*member, Rule rule) {
           [=](const T& target) { return rule.write(target.*member); }, rule.bounds()};
 }
 
-// A setting with one possible value, which therefore lands nowhere.
-template <class T>
-Kind<T> only_word(std::string_view word, const std::vector<LaterWord>& later) {
-  return {
-      [=](const Value& value, Reading& reading, T&) { read_word(value, {word}, later, reading); },
-      [=](const T&) { return toml_string(word); }, toml_string(word)};
+// Of a member of a member.
+template <class T, class Part, class Member, class Rule>
+Kind<T> field(Part T::*part, Member Part::*member, Rule rule) {
+  Kind<Part> kind = field(member, std::move(rule));
+  return {[=, read = std::move(kind.read)](const Value& value, Reading& reading, T& target) {
+            read(value, reading, target.*part);
+          },
+          [=, write = std::move(kind.write)](const T& target) { return write(target.*part); },
+          std::move(kind.bounds)};
 }
 
 }  // namespace berth::config

@@ -12,29 +12,20 @@ namespace berth::config {
 inline constexpr const char* kNotYet = " is not available in this version of berth";
 
 inline constexpr std::array kLaterSettings = std::to_array<std::string_view>({
-    "alpn",
     "compression",
-    "handoff",
     "health",
-    "insecure",
     "keepalive_time",
     "keepalive_timeout",
-    "lazy",
-    "listen",
-    "listen_mode",
     "max_channels",
     "metrics",
     "retry",
     "retry_buffer",
     "stream_buffer",
-    "tls",
     "traces",
-    "verify",
 });
 
 constexpr bool is_later_setting(std::string_view name) {
-  return std::find(kLaterSettings.begin(), kLaterSettings.end(), name) != kLaterSettings.end() ||
-         name.starts_with("tls_");
+  return std::find(kLaterSettings.begin(), kLaterSettings.end(), name) != kLaterSettings.end();
 }
 
 }  // namespace berth::config

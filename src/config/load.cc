@@ -5,6 +5,7 @@
 #include <optional>
 #include <set>
 
+#include "base/check.h"
 #include "base/limits.h"
 #include "base/nearest.h"
 #include "config/catalogue.h"
@@ -12,6 +13,7 @@
 #include "config/document.h"
 #include "config/files.h"
 #include "config/later.h"
+#include "config/presets.h"
 #include "config/table_reader.h"
 #include "config/text.h"
 
@@ -32,6 +34,13 @@ bool is_key_char(char c) {
 bool is_name(std::string_view name) {
   return !name.empty() && name.size() <= kMaxKeyBytes &&
          std::all_of(name.begin(), name.end(), is_key_char);
+}
+
+// Requires: it is a table.
+const Table& table_in(const Entry& entry) {
+  const Table* table = entry.value.get<Table>();
+  BERTH_CHECK(table != nullptr, "what is read as a table is one");
+  return *table;
 }
 
 // Why `entry` may not stand outside of all tables but [daemon] and [pool.NAME].
@@ -153,9 +162,12 @@ class Loader {
     std::vector<std::string_view> names = names_of(pool_settings());
     std::erase_if(names, [](auto name) { return name == "endpoints" || name == "min_idle"; });
     names.push_back("allow");
-    const Said said = read_table({"[dynamic]", entry.place, of_pools}, pool_settings(), report,
-                                 accounts_, dynamic.policy, names);
+    Said said = read_table({"[dynamic]", entry.place, of_pools}, pool_settings(), report, accounts_,
+                           dynamic.policy, names);
+    bring_preset(dynamic.policy, said);
     check_dynamic(dynamic, said, report);
+    const bool names_files = said.has("ca") || said.has("certificate");
+    if (names_files || dynamic.policy.uses_tls()) check_files(dynamic.policy, said, report);
   }
 
   // Of [pool.NAME] and [socket.NAME].
@@ -182,17 +194,37 @@ class Loader {
   void read_pool(const Entry& entry, Report& report) {
     pool::PoolPolicy pool = default_policy_;
     pool.key = entry.name;
-    const TableView table{"[pool." + entry.name + "]", entry.place, *entry.value.get<Table>()};
-    const Said said = read_table(table, pool_settings(), report, accounts_, pool);
+    const TableView table{"[pool." + entry.name + "]", entry.place, table_in(entry)};
+    Said said = read_table(table, pool_settings(), report, accounts_, pool);
+    bring_preset(pool, said);
     check_pool(pool, said, report);
+    if (pool.uses_tls()) check_files(pool, said, report);
     if (!said.valid("allow_users") || !said.valid("allow_groups")) unsure_.insert(entry.name);
     loaded_.settings.pools.push_back(std::move(pool));
+  }
+
+  // A mistake is told where the setting stands that its words begin with.
+  void check_files(const pool::PoolPolicy& pool, const Said& said, Report& report) {
+    if (options_.probe_tls == nullptr) return;
+    for (const char* name : {"ca", "certificate", "private_key", "verify"}) {
+      if (!said.valid(name)) return;
+    }
+    if (pool.tls.certificate.empty() != pool.tls.private_key.empty()) return;
+    const auto known = std::find_if(probes_.begin(), probes_.end(),
+                                    [&](const auto& each) { return each.first == pool.tls; });
+    const TlsProbe& probe =
+        known != probes_.end()
+            ? known->second
+            : probes_.emplace_back(pool.tls, options_.probe_tls(pool.tls)).second;
+    if (probe.fault.empty()) return;
+    const Place place = said.place(probe.fault.substr(0, probe.fault.find(':')));
+    report.problem(place.line > 0 ? place : said.header(), probe.fault);
   }
 
   void read_socket(const Entry& entry, Report& report) {
     SocketSettings socket;
     socket.name = entry.name;
-    const TableView table{"[socket." + entry.name + "]", entry.place, *entry.value.get<Table>()};
+    const TableView table{"[socket." + entry.name + "]", entry.place, table_in(entry)};
     const Said said = read_table(table, socket_settings(), report, accounts_, socket);
     check_socket(socket, said, report);
     keys_[socket.name] = {report.file(), said.place("keys")};
@@ -217,6 +249,7 @@ class Loader {
   void admit_tenants() {
     std::vector<pool::PoolPolicy>& pools = loaded_.settings.pools;
     std::vector<std::string_view> names;
+    names.reserve(pools.size());
     for (const pool::PoolPolicy& pool : pools) names.push_back(pool.key);
     for (const SocketSettings& socket : loaded_.settings.sockets) {
       for (const std::string& key : socket.keys) {
@@ -244,6 +277,18 @@ class Loader {
       report.problem(at.place, "path = " + toml_string(socket.path) + " is that of " +
                                    first->second + " already");
     }
+    for (const pool::PoolPolicy& pool : loaded_.settings.pools) {
+      for (const Endpoint& endpoint : pool.listen) {
+        const bool tcp = endpoint.kind == Endpoint::Kind::tcp;
+        const std::string address = tcp ? endpoint.url() : endpoint.path;
+        const auto [first, is_new] = owners.emplace(address, "[pool." + pool.key + "]");
+        if (is_new) continue;
+        const FilePlace& at = places_["pool." + pool.key];
+        Report report(at.file, loaded_.problems, loaded_.warnings);
+        report.problem(at.place, "listen: " + toml_string(address) + " is that of " +
+                                     first->second + " already");
+      }
+    }
   }
 
   void refuse_key(const std::string& socket, const std::string& key, const std::string& meant) {
@@ -255,8 +300,10 @@ class Loader {
 
   void warn_of_closed_pools() {
     for (const pool::PoolPolicy& pool : loaded_.settings.pools) {
+      const bool anybody = std::any_of(pool.listen.begin(), pool.listen.end(),
+                                       [](const auto& e) { return e.kind == Endpoint::Kind::tcp; });
       const bool nobody =
-          pool.allow_uids.empty() && pool.allow_gids.empty() && pool.tenants.empty();
+          pool.allow_uids.empty() && pool.allow_gids.empty() && pool.tenants.empty() && !anybody;
       if (!nobody || unsure_.count(pool.key) != 0) continue;
       const FilePlace& at = places_["pool." + pool.key];
       Report report(at.file, loaded_.problems, loaded_.warnings);
@@ -280,6 +327,7 @@ class Loader {
   Loaded loaded_;
   pool::PoolPolicy default_policy_;
   Accounts accounts_;
+  std::vector<std::pair<TlsSettings, TlsProbe>> probes_;
   std::optional<Said> daemon_;               // what [daemon] said, if it was there
   std::map<std::string, FilePlace> places_;  // of each table, such as "pool.redis"
   std::map<std::string, FilePlace> keys_;    // of each socket

@@ -4,6 +4,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -12,6 +14,12 @@
 
 namespace berth::config {
 
+// What became of the files that TLS settings name, which are read by who speaks TLS.
+struct TlsProbe {
+  std::string fault;                  // "SETTING: what is wrong"; "": they can be used
+  std::shared_ptr<const void> files;  // kept while all is loaded: pools may name the same
+};
+
 struct LoadOptions {
   bool user = false;            // berthd --user: URL keys, private socket, own uid may lease
   std::string main_file;        // "": none
@@ -19,6 +27,9 @@ struct LoadOptions {
   std::string pools_dir;        // its *.toml are read in lexical order; "" or missing: none
   std::string runtime_dir;      // where sockets go by default; "": /run/berth
   uint32_t own_uid = 0;         // who may lease by default, with `user`
+
+  // Blocking; nullptr: nobody looks into them.
+  std::function<TlsProbe(const TlsSettings&)> probe_tls = {};
 };
 
 struct Loaded {

@@ -58,4 +58,22 @@ std::string SecretPath::write(const FiledSecret& secret) const {
   return toml_string(secret.path.empty() ? kNone : std::string_view(secret.path));
 }
 
+std::optional<std::string> FilePath::read(const Value& value, Reading& reading) const {
+  const auto* path = value.get<std::string>();
+  if (path == nullptr) {
+    reading.refuse(value, " must be the path of a file in quotes, or " + toml_string(none));
+    return std::nullopt;
+  }
+  if (*path == none) return std::string(none_means);
+  std::string_view plain = *path;
+  while (may_be_folder && plain.ends_with('/')) plain.remove_suffix(1);
+  std::string file = resolve(std::string(plain), value, reading);
+  if (file.empty()) return std::nullopt;
+  return file;
+}
+
+std::string FilePath::write(const std::string& path) const {
+  return toml_string(path == none_means ? none : std::string_view(path));
+}
+
 }  // namespace berth::config

@@ -1,8 +1,9 @@
-// Secrets that settings name by their files (berthd.toml(5), "send_file").
+// Files, some of them with secrets, that settings name (berthd.toml(5), "send_file").
 #pragma once
 
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "base/secret.h"
 #include "config/setting.h"
@@ -18,6 +19,17 @@ std::optional<Secret> read_secret(const std::string& path, const Value& value, R
 struct SecretPath {
   std::optional<FiledSecret> read(const Value& value, Reading& reading) const;
   std::string write(const FiledSecret& secret) const;  // where it is
+  std::string bounds() const { return {}; }
+};
+
+// The path of a file that is read later on, or `none`, which stands for "". What it means is kept.
+struct FilePath {
+  std::string_view none = "none";
+  std::string_view none_means = {};
+  bool may_be_folder = false;
+
+  std::optional<std::string> read(const Value& value, Reading& reading) const;
+  std::string write(const std::string& path) const;
   std::string bounds() const { return {}; }
 };
 

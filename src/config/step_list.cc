@@ -8,7 +8,6 @@
 #include "base/limits.h"
 #include "base/nearest.h"
 #include "config/kinds.h"
-#include "config/later.h"
 #include "config/secret_path.h"
 #include "config/text.h"
 
@@ -18,10 +17,10 @@ namespace {
 using namespace std::chrono_literals;
 using Kind = Step::Kind;
 
-constexpr std::array kKinds = {Kind::send, Kind::send_file, Kind::expect, Kind::expect_re,
-                               Kind::until_re};
+constexpr std::array kKinds = {Kind::send,      Kind::send_file, Kind::expect,
+                               Kind::expect_re, Kind::until_re,  Kind::start_tls};
 constexpr std::array kNames = std::to_array<std::string_view>(
-    {"send", "send_file", "expect", "expect_re", "until_re", "timeout"});
+    {"send", "send_file", "expect", "expect_re", "until_re", "tls", "timeout"});
 constexpr Time kTimeout{1ms, 1h, ZeroIs::refused};
 
 bool is_bytes(Kind kind) {
@@ -59,11 +58,14 @@ void read_text(const Value& value, Reading& reading, Step& step) {
     step.secret = read_secret(step.text, value, reading).value_or(Secret());
     return;
   }
+  if (step.kind == Kind::start_tls) {
+    if (step.text != "start") reading.refuse(value, " must be \"start\"");
+    return;
+  }
   if (!is_bytes(step.kind)) read_pattern(value, reading, step);
 }
 
 std::string unknown(const std::string& name) {
-  if (name == "tls") return " has " + shown(name) + ", which" + kNotYet;
   const std::string meant = nearest(name, std::span(kNames));
   return " has an unknown " + shown(name) +
          (meant.empty() ? "; it may hold " + alternatives({kNames.begin(), kNames.end()})
@@ -83,6 +85,9 @@ class StepReader {
       reading.refuse(value_, " must be a table, such as {send = \"PING\\r\\n\"}");
     } else {
       for (const Entry& entry : *table) read_entry(entry, reading);
+      if (step_.kind == Kind::start_tls && step_.timeout != Duration::zero()) {
+        reading.refuse(value_, ": timeout is without effect: TLS has the time that all steps have");
+      }
       if (kind_ == nullptr && !reading.failed()) {
         reading.refuse(value_, " neither sends nor expects; it needs one of " +
                                    alternatives({kNames.begin(), kNames.end() - 1}));
@@ -155,7 +160,23 @@ std::optional<Steps> StepList::read(const Value& value, Reading& reading) const 
     const std::string name = ": step " + std::to_string(steps.size() + 1);
     steps.push_back(StepReader(item, std::string(reading.name()) + name, reading).run());
   }
+  if (!reading.failed()) check_tls(values, steps, reading);
   return reading.failed() ? std::nullopt : std::optional(std::move(steps));
+}
+
+// TLS begins once, before anybody has a connection.
+void StepList::check_tls(std::span<const Value> values, const Steps& steps,
+                         Reading& reading) const {
+  const size_t first = tls_step(steps);
+  for (size_t i = first; i < steps.size(); ++i) {
+    if (steps[i].kind != Step::Kind::start_tls) continue;
+    const std::string title = ": step " + std::to_string(i + 1) + ": ";
+    if (tls == Tls::refused) {
+      reading.refuse(values[i], title + "TLS begins in greeting or login, not here");
+    } else if (i > first) {
+      reading.refuse(values[i], title + "TLS has begun in step " + std::to_string(first + 1));
+    }
+  }
 }
 
 std::string StepList::write(const Steps& steps) const {

@@ -30,8 +30,21 @@ std::string home_of(std::string_view name) {
 }  // namespace
 
 Place Said::place(std::string_view name) const {
-  const auto found = settings_.find(name);
+  const auto found = settings_.find(brought(name) ? "protocol" : name);
   return found != settings_.end() ? found->second.place : Place{};
+}
+
+std::string Said::origin(std::string_view name) const {
+  const int line = place(name).line;
+  if (line == 0) return " (default)";
+  const auto by = brought_.find(name);
+  const std::string of =
+      by != brought_.end() ? " of protocol = " + toml_string(by->second) : std::string();
+  return of + " (line " + std::to_string(line) + ")";
+}
+
+void Said::bring(std::string_view name, const std::string& protocol) {
+  brought_.emplace(name, protocol);
 }
 
 bool Said::valid(std::string_view name) const {

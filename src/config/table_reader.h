@@ -28,14 +28,21 @@ class Said {
   Place header() const { return header_; }
   void add(std::string_view name, Setting setting) { settings_[name] = setting; }
   bool has(std::string_view name) const { return settings_.count(name) != 0; }
-  // Where the setting stands; line 0 if its default holds.
+  // Where the setting stands, or what brought it; line 0 if its default holds.
   Place place(std::string_view name) const;
+  // The same for a message: " (line 7)", " of protocol = \"redis\" (line 3)" or " (default)".
+  std::string origin(std::string_view name) const;
   // Its value, written or default, can be relied on.
   bool valid(std::string_view name) const;
 
+  // What was not said, but stands for the protocol that was (config/presets.h).
+  void bring(std::string_view name, const std::string& protocol);
+  bool brought(std::string_view name) const { return brought_.count(name) != 0; }
+
  private:
   Place header_;
-  std::map<std::string_view, Setting> settings_;  // names of the catalogue
+  std::map<std::string_view, Setting> settings_;     // names of the catalogue
+  std::map<std::string_view, std::string> brought_;  // likewise, to the protocol
 };
 
 // A table of the file: "[pool.redis]", where it stands, and what it holds.

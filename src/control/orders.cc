@@ -87,7 +87,7 @@ void Orders::carry_out(const v1::KillRequest& request, v1::KillReply& reply, con
     reply.set_leases(session->leases.size());
     reply.set_waiters(session->waiters.size());
   }
-  if (broker_.sessions().kill(id, "an administrator has ended the session")) {
+  if (broker_.kill(id, "an administrator has ended the session")) {
     return done(absl::OkStatus());
   }
   done(absl::NotFoundError(fmt::format("there is no session {}", request.session_id())));

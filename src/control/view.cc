@@ -106,6 +106,7 @@ absl::Status View::show(const v1::StatusRequest&, v1::StatusReply& reply) const 
   broker_.sessions().for_each([&](const broker::Session& session) {
     if (session.greeted()) ++sessions;
   });
+  broker_.local_clients().for_each([&](uint64_t, SessionId, const std::string&) { ++sessions; });
   reply.set_sessions(sessions);
   reply.set_leases(u32(shared.leases.size()));
   reply.set_waiters(u32(shared.waiters.size()));
@@ -165,7 +166,7 @@ absl::Status View::list(const v1::ListRequest& request, const Slab& slab, Rows& 
 
 absl::Status View::show(const v1::ListRequest& request, v1::ListConnectionsReply& reply) const {
   uint64_t next = 0;
-  const absl::Status status = list(
+  absl::Status status = list(
       request, depot().shared().connections, *reply.mutable_connections(), next,
       [](const pool::Connection& connection) { return connection.pool; },
       [this](const pool::Connection& connection, auto& row) { fill(connection, row); });
@@ -175,7 +176,7 @@ absl::Status View::show(const v1::ListRequest& request, v1::ListConnectionsReply
 
 absl::Status View::show(const v1::ListRequest& request, v1::ListLeasesReply& reply) const {
   uint64_t next = 0;
-  const absl::Status status = list(
+  absl::Status status = list(
       request, depot().shared().leases, *reply.mutable_leases(), next,
       [](const pool::Lease& lease) { return lease.connection->pool; },
       [this](const pool::Lease& lease, auto& row) { fill(lease, row); });
@@ -185,7 +186,7 @@ absl::Status View::show(const v1::ListRequest& request, v1::ListLeasesReply& rep
 
 absl::Status View::show(const v1::ListRequest& request, v1::ListWaitersReply& reply) const {
   uint64_t next = 0;
-  const absl::Status status = list(
+  absl::Status status = list(
       request, depot().shared().waiters, *reply.mutable_waiters(), next,
       [](const pool::Waiter& waiter) { return waiter.pool; },
       [this](const pool::Waiter& waiter, auto& row) { fill(waiter, row); });
@@ -216,22 +217,31 @@ absl::Status View::show(const v1::ListRequest& request, v1::ListPoolsReply& repl
 absl::Status View::show(const v1::ListRequest& request, v1::ListSessionsReply& reply) const {
   const auto only = chosen(request);
   if (!only.ok()) return only.status();
-  std::vector<const broker::Session*> found;
+  struct Found {
+    uint64_t number;
+    const pool::Session* record;
+    std::string_view name;
+  };
+  std::vector<Found> found;
+  const auto look_at = [&](uint64_t number, SessionId id, std::string_view name) {
+    const pool::Session* record = depot().session(id);
+    if (record == nullptr || number < request.after()) return;
+    if (!*only || concerns(*record, **only)) found.push_back({number, record, name});
+  };
   broker_.sessions().for_each([&](const broker::Session& session) {
-    const pool::Session* record = depot().session(session.id());
-    if (record == nullptr || session.number() < request.after()) return;
-    if (!*only || concerns(*record, **only)) found.push_back(&session);
+    look_at(session.number(), session.id(), session.name());
   });
+  broker_.local_clients().for_each(look_at);
   std::sort(found.begin(), found.end(),
-            [](const auto* a, const auto* b) { return a->number() < b->number(); });
-  for (const broker::Session* session : found) {
+            [](const Found& a, const Found& b) { return a.number < b.number; });
+  for (const Found& session : found) {
     if (static_cast<size_t>(reply.sessions_size()) == limit_of(request)) {
-      reply.set_next(session->number());
+      reply.set_next(session.number);
       break;
     }
     v1::SessionInfo& row = *reply.add_sessions();
-    row.set_name(session->name());
-    fill(*depot().session(session->id()), row);
+    row.set_name(std::string(session.name));
+    fill(*session.record, row);
   }
   return absl::OkStatus();
 }

@@ -40,7 +40,7 @@ std::string time(uint64_t ms) {
   return text;
 }
 
-std::string or_dash(std::string text) {
+std::string or_dash(const std::string& text) {
   return text.empty() ? "-" : text;
 }
 

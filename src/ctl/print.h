@@ -22,7 +22,7 @@ std::string count_of(uint64_t count, const char* thing);
 // One word, as every cell that a script may look at: "12ms".
 std::string time(uint64_t ms);
 
-std::string or_dash(std::string text);
+std::string or_dash(const std::string& text);
 
 // STATE_NAME -> state_name, without `prefix` letters.
 std::string word(std::string name, size_t prefix = 0);

@@ -8,6 +8,8 @@
 #include <filesystem>
 #include <iostream>
 
+#include "daemon/tls_probe.h"
+
 namespace berth::daemon {
 namespace {
 
@@ -25,7 +27,7 @@ std::string environment(const char* name) {
 }
 
 std::string user_config_dir() {
-  const std::string xdg = environment("XDG_CONFIG_HOME");
+  std::string xdg = environment("XDG_CONFIG_HOME");
   if (!xdg.empty()) return xdg;
   const std::string home = environment("HOME");
   return home.empty() ? "" : home + "/.config";
@@ -71,6 +73,7 @@ std::variant<Options, int> parse_options(int argc, char** argv, const char* vers
     load.pools_dir = std::filesystem::path(load.main_file).replace_filename("pools.d");
   }
   load.own_uid = getuid();
+  load.probe_tls = probe_tls;
   load.runtime_dir = runtime_dir(load.user, dir);
   if (load.runtime_dir.empty() && !options.check_config) {
     std::cerr << "berthd: --user needs XDG_RUNTIME_DIR in the environment, or --runtime-dir DIR\n";

@@ -10,7 +10,10 @@
 namespace berth::loop {
 namespace {
 
-constexpr int kEventsPerTurn = 256;
+// Those left come in the next turn, before any that have been told already. A set whose events take
+// long, as those of relays in bulk do, so keeps the rest of the loop waiting for a millisecond or
+// two at most.
+constexpr int kEventsPerTurn = 32;
 
 int make_epoll() {
   const int fd = epoll_create1(EPOLL_CLOEXEC);
@@ -28,10 +31,18 @@ WatchSet::WatchSet(Loop& loop, std::function<void(uint64_t, uint32_t)> callback)
 }
 
 bool WatchSet::add(int fd, uint32_t events, uint64_t tag) {
+  return control(EPOLL_CTL_ADD, fd, events, tag);
+}
+
+bool WatchSet::modify(int fd, uint32_t events, uint64_t tag) {
+  return control(EPOLL_CTL_MOD, fd, events, tag);
+}
+
+bool WatchSet::control(int operation, int fd, uint32_t events, uint64_t tag) {
   epoll_event event{};
   event.events = events;
   event.data.u64 = tag;
-  return epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0;
+  return epoll_ctl(epoll_.get(), operation, fd, &event) == 0;
 }
 
 void WatchSet::remove(int fd) {

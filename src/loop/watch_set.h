@@ -24,9 +24,12 @@ class WatchSet {
   // file description, and with it the watch, alive. False if the kernel refuses
   // (fs.epoll.max_user_watches).
   [[nodiscard]] bool add(int fd, uint32_t events, uint64_t tag);
+  // Other events for one that is in the set. False as above.
+  [[nodiscard]] bool modify(int fd, uint32_t events, uint64_t tag);
   void remove(int fd);
 
  private:
+  bool control(int operation, int fd, uint32_t events, uint64_t tag);
   void drain();
 
   std::function<void(uint64_t, uint32_t)> callback_;

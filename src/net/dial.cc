@@ -89,7 +89,7 @@ std::string wrong_state(int fd, const std::optional<SocketAddress>& peer) {
   if (!still_open(fd)) return "a connection that is closed already";
   if (!peer->is_tcp()) return "";
   if (local_address(fd) == peer) return "a socket that is connected to itself";
-  return has_upper_layer(fd) ? "a connection with a layer such as TLS on it" : "";
+  return !has_layer(fd, Layer::none) ? "a connection with a layer such as TLS on it" : "";
 }
 
 }  // namespace

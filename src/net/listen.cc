@@ -10,6 +10,8 @@
 #include <cstring>
 
 #include "absl/status/status.h"
+#include "base/check.h"
+#include "net/address.h"
 #include "net/errno_status.h"
 
 namespace berth::net {
@@ -123,6 +125,26 @@ absl::StatusOr<UniqueFd> listen_seqpacket(const SocketFile& file, int backlog) {
 
 absl::StatusOr<UniqueFd> listen_stream(const SocketFile& file, int backlog) {
   return listen_unix(SOCK_STREAM, file, backlog);
+}
+
+absl::StatusOr<UniqueFd> listen_tcp(const Endpoint& endpoint, int backlog) {
+  const std::string name = endpoint.url();
+  const std::optional<SocketAddress> address = literal_address(endpoint);
+  BERTH_CHECK(address && address->is_tcp(), "TCP is listened to at a literal address");
+  UniqueFd fd(socket(address->family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd.valid()) return errno_status(errno, attempt(name));
+  const int on = 1;
+  // Connections of a former berthd in TIME_WAIT do not matter; a process that listens does.
+  setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  if (bind(fd.get(), address->raw(), address->length) != 0 || listen(fd.get(), backlog) != 0) {
+    return errno_status(errno, attempt(name));
+  }
+  return fd;
+}
+
+absl::Status change_mode(const std::string& path, mode_t mode) {
+  if (chmod(path.c_str(), mode) == 0) return absl::OkStatus();
+  return errno_status(errno, "give " + path + " another mode");
 }
 
 void unlink_socket(const std::string& path) {

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "base/endpoint.h"
 #include "base/file_owner.h"
 #include "base/unique_fd.h"
 
@@ -26,6 +27,11 @@ struct SocketFile {
 // the file has exactly this mode, whatever the umask, and this owner.
 absl::StatusOr<UniqueFd> listen_seqpacket(const SocketFile& file, int backlog);
 absl::StatusOr<UniqueFd> listen_stream(const SocketFile& file, int backlog);
+// At an address of this host: `endpoint` is a tcp literal.
+absl::StatusOr<UniqueFd> listen_tcp(const Endpoint& endpoint, int backlog);
+
+// Gives a socket that is open already another mode.
+absl::Status change_mode(const std::string& path, mode_t mode);
 
 // Removes the file if it is a socket. Not an error if it is gone.
 void unlink_socket(const std::string& path);

@@ -130,6 +130,14 @@ absl::StatusOr<Listener> Listeners::open(const ListenSpec& spec) {
   return adopt(std::move(passed), spec);
 }
 
+absl::StatusOr<Listener> Listeners::open_tcp(const std::string& name, const Endpoint& endpoint,
+                                             int backlog) {
+  absl::StatusOr<UniqueFd> fd = listen_tcp(endpoint, backlog);
+  if (!fd.ok()) return fd.status();
+  log().info("{}: listens on {}", name, endpoint.url());
+  return Listener::made(*std::move(fd), endpoint.url());
+}
+
 absl::Status Listeners::check_all_used() const {
   if (passed_.empty()) return absl::OkStatus();
   const PassedSocket& first = passed_.front();

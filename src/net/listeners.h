@@ -59,6 +59,9 @@ class Listeners {
 
   // The socket that was passed under the name, if it is what it should be; else a new one.
   absl::StatusOr<Listener> open(const ListenSpec& spec);
+  // TCP sockets are always made. `name`: whose it is, for the log.
+  static absl::StatusOr<Listener> open_tcp(const std::string& name, const Endpoint& endpoint,
+                                           int backlog);
   // To be called once all are open: what was passed must have been asked for.
   absl::Status check_all_used() const;
 

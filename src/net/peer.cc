@@ -89,20 +89,26 @@ bool hung_up(int fd) {
 
 }  // namespace
 
-absl::StatusOr<PeerIdentity> identify_peer(int session_fd) {
+absl::StatusOr<PeerIdentity> identify_caller(int fd) {
   ucred opener{};
-  if (const int error = get_option(session_fd, SO_PEERCRED, opener); error != 0) {
+  if (const int error = get_option(fd, SO_PEERCRED, opener); error != 0) {
     return cannot_identify(error, "SO_PEERCRED");
   }
-  auto groups = supplementary_groups(session_fd);
+  auto groups = supplementary_groups(fd);
   if (!groups.ok()) return groups.status();
-  auto cookie = netns_cookie(session_fd);
+  auto cookie = netns_cookie(fd);
   if (!cookie.ok()) return cookie.status();
-  auto pidfd = opener_pidfd(session_fd, opener.pid, opener.uid);
+  return PeerIdentity{opener.uid, opener.gid, *std::move(groups), opener.pid, {}, *cookie};
+}
+
+absl::StatusOr<PeerIdentity> identify_peer(int session_fd) {
+  auto peer = identify_caller(session_fd);
+  if (!peer.ok()) return peer;
+  auto pidfd = opener_pidfd(session_fd, peer->pid, peer->uid);
   if (!pidfd.ok()) return pidfd.status();
   if (pidfd->valid() && has_exited(pidfd->get())) return opener_exited();
-  return PeerIdentity{opener.uid, opener.gid,        *std::move(groups),
-                      opener.pid, *std::move(pidfd), *cookie};
+  peer->pidfd = *std::move(pidfd);
+  return peer;
 }
 
 absl::StatusOr<UniqueFd> pidfd_by_number(int session_fd, int32_t pid, uint32_t uid) {

@@ -23,6 +23,10 @@ struct PeerIdentity {
   uint64_t netns_cookie = 0;     // of the client's network namespace; 0 before Linux 5.14
 };
 
+// Of the process that connected this accepted Unix socket, which may have exited since: without a
+// pidfd.
+absl::StatusOr<PeerIdentity> identify_caller(int fd);
+
 // For an accepted session socket. kUnavailable: the opener has exited already.
 // kResourceExhausted: no fd is free for the pidfd.
 absl::StatusOr<PeerIdentity> identify_peer(int session_fd);

@@ -239,12 +239,12 @@ bool nothing_pending(int fd) {
   return poll(&watch, 1, 0) == 0;
 }
 
-bool restore_usual(int fd, const SocketAddress& peer, const DialOptions& options) {
+bool restore_usual(int fd, const SocketAddress& peer, const DialOptions& options, Layer layer) {
   if (!set_all(fd, kUsual) || !clear_timeouts(fd) || !restore_buffers(fd, peer.family())) {
     return false;
   }
   if (!peer.is_tcp()) return set_all(fd, kUsualUnix);
-  return !has_upper_layer(fd) && set_all(fd, kUsualTcp) && set_dialled(fd, options);
+  return has_layer(fd, layer) && set_all(fd, kUsualTcp) && set_dialled(fd, options);
 }
 
 bool restore_thorough(int fd, const SocketAddress& peer, const DialOptions& options) {
@@ -262,8 +262,9 @@ absl::Status apply_options(int fd, int family, const DialOptions& options) {
   return bind_to_address(fd, family, options.source_address);
 }
 
-bool restore_options(int fd, const SocketAddress& peer, const DialOptions& options, Heir heir) {
-  return restore_usual(fd, peer, options) &&
+bool restore_options(int fd, const SocketAddress& peer, const DialOptions& options, Heir heir,
+                     Layer layer) {
+  return restore_usual(fd, peer, options, layer) &&
          (heir == Heir::same_user || restore_thorough(fd, peer, options));
 }
 

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "base/keepalive.h"
 #include "net/address.h"
+#include "net/layer.h"
 
 namespace berth::net {
 
@@ -40,9 +41,9 @@ enum class Heir { same_user, other_user };
 // Before a connection goes to another session: the options that its lessee may have set, and that
 // would surprise the next holder, are what they were after the dial. F_SETFL flags are not among
 // them: make_blocking() sees to those before every grant.
-// False: something cannot be undone (a layer such as TLS, bound to another interface, error queue
-// or urgent byte pending, its fd closed); the connection is then closed as `dirty`.
+// False: something cannot be undone (another layer than `layer`, bound to another interface, error
+// queue or urgent byte pending, its fd closed); the connection is then closed as `dirty`.
 [[nodiscard]] bool restore_options(int fd, const SocketAddress& peer, const DialOptions& options,
-                                   Heir heir = Heir::other_user);
+                                   Heir heir = Heir::other_user, Layer layer = Layer::none);
 
 }  // namespace berth::net

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "net/address.h"
+#include "net/layer.h"
 
 namespace berth::net {
 
@@ -22,16 +23,18 @@ enum class Peek {
 // because a lessee's SO_PEEK_OFF blinds MSG_PEEK (Unix sockets, and TCP from Linux 6.9). So a
 // byte that it finds is consumed, and the connection can only be closed. For one that may hold a
 // greeting, ask still_open().
-Peek peek(int fd);
+// Under kernel TLS a record that is no data (an alert, a close_notify, a handshake's) makes it
+// closed, and a part of a record is data.
+Peek peek(int fd, Layer layer = Layer::none);
 
 // Whether a fresh connection, which may hold a greeting, is open both ways and without error.
 bool still_open(int fd);
 
-// Whether there are bytes to read. Consumes none.
+// Whether there are bytes to read; under kernel TLS, bytes of records. Consumes none.
 bool has_unread(int fd);
 
-// Whether a TCP socket has a layer on it (TCP_ULP: kernel TLS and its kin), or cannot tell.
-bool has_upper_layer(int fd);
+// Whether a TCP socket has that layer on it (TCP_ULP), and no other.
+bool has_layer(int fd, Layer layer);
 
 struct Released {
   enum Verdict {
@@ -63,6 +66,18 @@ enum class PeerProof { compare, pinned };
 // AF_UNIX needs the first two only: a connected Unix stream socket can neither be reconnected
 // (EISCONN) nor listen (EINVAL), its bytes are the peer's at once, and its peer's name need not
 // be the path that was dialled.
-Released inspect_released(int fd, const SocketAddress& peer, PeerProof proof = PeerProof::compare);
+//
+// Under kernel TLS:
+//
+//   recv, FIONREAD   as peek() does
+//   TCP_INFO         ESTABLISHED. A send of 0 bytes tells nothing there, not even of SHUT_WR
+//   POLLOUT          no room: records that are still to be sent do not all show in SIOCOUTQNSD
+//   SIOCOUTQNSD, getpeername   as above, although the kernel lets nobody connect it elsewhere
+//
+// Nothing is sent, because that would wait for a former holder who is within a send(2): see
+// send_close_notify(). So what was held back with MSG_MORE does not show; it goes out before the
+// next holder's bytes, as half a request does that a holder has sent.
+Released inspect_released(int fd, const SocketAddress& peer, PeerProof proof = PeerProof::compare,
+                          Layer layer = Layer::none);
 
 }  // namespace berth::net

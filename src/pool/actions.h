@@ -34,6 +34,7 @@ struct Ticket {
   TimePoint since{};
   TimePoint until = kNever;
   bool patient = true;  // false: takes what is there, or is refused in the same event
+  bool detach = false;  // what it gets leaves the pool
 };
 
 struct Granted {
@@ -45,11 +46,13 @@ struct Granted {
 };
 
 // Check each connection for life, then hand all of them over in one message. If one fails, hand
-// over none and answer with Depot::take_back; else nothing is to be answered.
+// over none and answer with Depot::take_back; else nothing is to be answered, but Depot::detached
+// if the ticket says so.
 struct Grant {
   Ticket ticket;
   PoolId pool;
   absl::InlinedVector<Granted, 1> leases;
+  bool carried = false;  // the holder does not get the server's socket: bytes are carried
 };
 
 struct Holder {
@@ -98,7 +101,8 @@ struct Perform {
   Task task;
 };
 
-// Shut the socket down and close it; abandon the dial or the inspection. Answer: Depot::closed.
+// Shut the socket down and close it; abandon the dial or the inspection. One that is `detached`
+// lives on with its new owner: only let go of it. Answer: Depot::closed.
 struct Close {
   ConnectionId connection;
   CloseReason reason;

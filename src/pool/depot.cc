@@ -17,6 +17,7 @@ bool contains(const std::vector<uint32_t>& ids, uint32_t id) {
 
 // Why such a session may not lease; "" if it may.
 std::string forbids(const PoolPolicy& policy, const SessionInfo& info) {
+  if (info.anonymous) return "";
   if (!info.tenant.empty()) {
     const auto& tenants = policy.tenants;
     if (std::find(tenants.begin(), tenants.end(), info.tenant) != tenants.end()) return "";
@@ -100,7 +101,7 @@ bool Depot::reconfigure_pool(TimePoint now, PoolId id, PoolPolicy policy, Action
   Pool& pool = *pools_[id];
   std::vector<std::pair<Waiter*, Refusal>> strangers;
   for (Waiter& waiter : pool.waiters()) {
-    if (auto refusal = refusal_of_access(waiter.session->info, policy)) {
+    if (auto refusal = refusal_of_kind(waiter.session->info, policy, waiter.ticket.detach)) {
       strangers.emplace_back(&waiter, std::move(*refusal));
     }
   }
@@ -186,10 +187,40 @@ std::optional<Refusal> Depot::refusal_of_access(const SessionInfo& info, const P
   if (std::string why = forbids(policy, info); !why.empty()) {
     return Refusal{Code::kNotPermitted, std::move(why), {}, {}};
   }
-  if (info.foreign_netns && policy.sandbox != Sandbox::pinned && !policy.lends_slots()) {
+  const bool bare = policy.handoff == Handoff::direct || policy.handoff == Handoff::ktls;
+  if (bare && !info.unmodified && is_carried(info, policy)) {
     return Refusal{Code::kNotPermitted,
                    "the program runs in another network namespace than berthd, and \"" +
-                       policy.key + "\" does not say sandbox = \"pinned\"",
+                       policy.key + "\" says handoff = \"" + name_of(policy.handoff) +
+                       "\" without sandbox = \"pinned\"",
+                   {},
+                   {}};
+  }
+  return std::nullopt;
+}
+
+// Detached: nobody but the program may be needed for the connection to live.
+std::optional<Refusal> Depot::refusal_of_kind(const SessionInfo& info, const PoolPolicy& policy,
+                                              bool detach) {
+  if (auto refusal = refusal_of_access(info, policy)) return refusal;
+  if (detach && policy.lends_slots()) {
+    return Refusal{Code::kInvalid,
+                   "\"" + policy.key + "\" is a pool of slots, which carry no connection to detach",
+                   {},
+                   {}};
+  }
+  if (detach && is_carried(info, policy)) {
+    return Refusal{Code::kInvalid,
+                   "berthd carries the bytes of this lease of \"" + policy.key +
+                       "\", which ends with it: there is no connection to detach",
+                   {},
+                   {}};
+  }
+  if (detach && policy.uses_tls() && policy.handoff != Handoff::ktls) {
+    return Refusal{Code::kInvalid,
+                   "berthd may have to carry the bytes of \"" + policy.key +
+                       "\", whose TLS is not always the kernel's: only with handoff = \"ktls\" "
+                       "is there a connection to detach",
                    {},
                    {}};
   }
@@ -210,7 +241,7 @@ void Depot::request(TimePoint now, SessionId id, PoolId pool_id, const Request& 
   if (found == nullptr) return;
   Session& session = *found;
   Pool& pool = *pools_[pool_id];
-  std::optional<Refusal> refusal = refusal_of_access(session.info, pool.policy());
+  std::optional<Refusal> refusal = refusal_of_kind(session.info, pool.policy(), request.detach);
   if (!refusal) refusal = refusal_of_amount(session, request.count);
   if (refusal) {
     pool.turn_away(now, id, request.request_id, std::move(*refusal), actions);
@@ -287,9 +318,26 @@ void Depot::take_back(TimePoint now, const Grant& grant, ConnectionId failed, Cl
     return;
   }
   Pool& pool = *pools_[grant.pool];
-  pool.take_back(now, grant, *session, refusal_of_access(session->info, pool.policy()), failed,
-                 reason, actions);
+  pool.take_back(now, grant, *session,
+                 refusal_of_kind(session->info, pool.policy(), grant.ticket.detach), failed, reason,
+                 actions);
   settle(now, actions);
+}
+
+void Depot::detached(TimePoint now, const Grant& grant, Actions& actions) {
+  for (const Granted& granted : grant.leases) {
+    Lease* lease = shared_.leases.find(granted.lease);
+    if (lease == nullptr) continue;
+    pool_of(*lease->connection).end_lease(now, *lease, CloseReason::detached, actions);
+  }
+  settle(now, actions);
+}
+
+void Depot::carry(ConnectionId id) {
+  Connection* connection = shared_.connections.find(id);
+  BERTH_CHECK(connection != nullptr && connection->state == State::connecting,
+              "how a connection is handed over is known before it is");
+  connection->carried = true;
 }
 
 void Depot::dialed(TimePoint now, ConnectionId id, Actions& actions) {

@@ -96,6 +96,11 @@ class Depot {
   // --- what came of actions ---
   void take_back(TimePoint now, const Grant& grant, ConnectionId failed, CloseReason reason,
                  Actions& actions);
+  // Of a Grant whose ticket says so: it has arrived. Its leases are over, and nothing that befalls
+  // the session concerns its connections any more.
+  void detached(TimePoint now, const Grant& grant, Actions& actions);
+  // Before dialed(): its leases are carried, whoever holds them.
+  void carry(ConnectionId connection);
   void dialed(TimePoint now, ConnectionId connection, Actions& actions);
   void dial_failed(TimePoint now, ConnectionId connection, std::string_view error,
                    Actions& actions);
@@ -173,6 +178,9 @@ class Depot {
 
  private:
   Pool& pool_of(const Connection& connection) { return *pools_[connection.pool]; }
+  // Access, and what a lease of such a pool cannot be.
+  static std::optional<Refusal> refusal_of_kind(const SessionInfo& info, const PoolPolicy& policy,
+                                                bool detach);
   std::optional<Refusal> refusal_of_amount(const Session& session, uint32_t count) const;
   Waiter* waiting(SessionId session, uint64_t request_id) const;
   // After each event: slots to those who wait for them, evictions, total_max_idle.
@@ -198,7 +206,7 @@ class Depot {
     std::optional<uint64_t> empty_after;  // the arrival after which it was found empty
   };
   std::vector<DynamicPool> dynamic_;
-  Deadline sweep_;  // of dynamic_; set while there are any
+  Deadline sweep_;               // of dynamic_; set while there are any
   std::vector<PoolId> removed_;  // their last leases are still out
   Deadline drain_;
   bool stopping_ = false;

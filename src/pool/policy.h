@@ -14,6 +14,7 @@
 #include "base/secret.h"
 #include "base/steps.h"
 #include "base/time.h"
+#include "base/tls.h"
 
 namespace berth::pool {
 
@@ -46,9 +47,27 @@ enum class Warm {
 
 // What a session from another network namespace gets (DESIGN section 4, point 5).
 enum class Sandbox {
-  relay,   // carried; refused until carried leases exist
+  relay,   // a carried lease
   pinned,  // the bare socket, held to its peer by a locked filter
 };
+
+// How bytes travel between a lessee and the server.
+enum class Handoff {
+  automatic,  // direct, but where something else demands that they are carried
+  direct,     // the lessee holds the server's socket
+  ktls,       // it does, and the kernel encrypts
+  relay,      // berthd carries them
+};
+
+constexpr const char* name_of(Handoff handoff) {
+  switch (handoff) {
+    case Handoff::automatic: return "auto";
+    case Handoff::direct: return "direct";
+    case Handoff::ktls: return "ktls";
+    case Handoff::relay: return "relay";
+  }
+  return "";
+}
 
 // -1 in the setting is "none", 0 is "unlimited".
 inline constexpr int kUnlimited = 0;
@@ -56,6 +75,7 @@ inline constexpr int kNone = -1;
 
 struct PoolPolicy {
   std::string key;
+  std::string protocol = "raw";  // a label; what it brought is in the other members
 
   // Where to dial; or slot: alone, for leases that carry no connection.
   std::vector<Endpoint> endpoints;
@@ -64,6 +84,10 @@ struct PoolPolicy {
   // Through which tcp endpoints are dialled, and its user's password.
   std::optional<Proxy> via = {};
   FiledSecret via_password = {};
+
+  TlsSettings tls = {};   // of who uses_tls()
+  bool insecure = false;  // tls.verify may be none
+  bool starttls = false;  // the preset's greeting turns to TLS
 
   Balance balance = Balance::round_robin;
 
@@ -109,6 +133,12 @@ struct PoolPolicy {
   Share share = Share::user;
   bool trust_holders = false;  // no former holder keeps a duplicate
   Sandbox sandbox = Sandbox::relay;
+  Handoff handoff = Handoff::automatic;
+
+  // Where any program may connect, as to the server itself: Unix sockets, or TCP of the loopback.
+  std::vector<Endpoint> listen = {};
+  uint32_t listen_mode = 0666;  // of the Unix sockets; allow_users decides
+  bool lazy = false;            // such a program has a connection from its first byte on
 
   // Rule 18: what is leased are bare slots.
   bool lends_slots() const {
@@ -121,12 +151,21 @@ struct PoolPolicy {
   }
 
   // Whether an endpoint may be a service, which has no port until name servers have been asked.
-  bool finds_services() const {
-    return resolver == ResolveBy::dns && !via && dial_command.empty();
-  }
+  bool finds_services() const { return resolver == ResolveBy::dns && !via && dial_command.empty(); }
 
   // Whether the first holder reads what the server says first.
   bool leaves_greeting() const { return greeting.empty() && !logs_in(); }
+
+  // Its endpoints are tls://, all of them, or its first steps turn to TLS.
+  bool uses_tls() const {
+    const bool secure = !endpoints.empty() && endpoints.front().secure;
+    return secure || tls_step(greeting) < greeting.size() || tls_step(login) < login.size();
+  }
+
+  // Whom the certificate of who listens there must name.
+  std::string certificate_name(const Endpoint& endpoint) const {
+    return tls.server_name.empty() ? endpoint.certificate_name() : tls.server_name;
+  }
 
   bool logs_in() const { return !login.empty() || !login_command.empty(); }
 

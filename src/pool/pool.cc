@@ -20,10 +20,12 @@ Pool::~Pool() {
 }
 
 Owner Pool::owner_for(const SessionInfo& info) const {
+  // At the sockets for all a uid is the same user everywhere.
+  const uint32_t realm = info.tenant.empty() ? 0 : info.socket;
   switch (policy_.share) {
-    case Share::user: return Owner(info.socket, info.uid);
+    case Share::user: return Owner(realm, info.uid);
     case Share::socket: return Owner(info.socket, 0);
-    case Share::group: return Owner(info.socket, info.gid);
+    case Share::group: return Owner(realm, info.gid);
     case Share::any: break;
   }
   return Owner(0, 0);

@@ -53,8 +53,12 @@ enum class Intake : uint8_t { open, paused, disabled };
 struct Request {
   uint64_t request_id = 0;
   uint32_t count = 1;
-  Duration timeout{};  // 0: takes what is idle, or is refused at once
+  Duration timeout{};   // 0: takes what is idle, or is refused at once
+  bool detach = false;  // for good: the connection is to leave the pool with the grant
 };
+
+// Whether berthd carries the bytes of such a session's leases.
+bool is_carried(const SessionInfo& info, const PoolPolicy& policy);
 
 class Pool {
  public:
@@ -76,7 +80,8 @@ class Pool {
   // The request's session has ended: it goes unanswered. Serves nobody; wake() does.
   void abandon(TimePoint now, Waiter& waiter) { dequeue(now, waiter); }
   void release(TimePoint now, Lease& lease, Condition condition, Actions& actions);
-  // The session has ended, or the lease is revoked: the connection is closed whatever its state.
+  // The session has ended, the lease is revoked, or its holder has the connection for good: it is
+  // closed whatever its state.
   void end_lease(TimePoint now, Lease& lease, CloseReason reason, Actions& actions);
   // Grants of one message that could not be handed over. `failed` is the connection at fault. The
   // request waits again, in its old place, unless it is `barred` from this pool by now.

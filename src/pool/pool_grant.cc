@@ -21,7 +21,8 @@ void Pool::request(TimePoint now, Session& session, const Request& request, Acti
                       ++shared_.arrivals,
                       now,
                       patient ? after(now, request.timeout) : now,
-                      patient};
+                      patient,
+                      request.detach};
   last_arrival_ = ticket.arrival;
   if (request.count == 1 && grant_at_once(now, session, ticket, actions)) return;
   auto refusal = refusal_at_once(now, request.count);
@@ -41,6 +42,12 @@ void Pool::turn_away(TimePoint now, SessionId session, uint64_t request_id, Refu
   actions.add(Refuse{session, request_id, std::move(refusal)});
 }
 
+bool is_carried(const SessionInfo& info, const PoolPolicy& policy) {
+  if (policy.lends_slots()) return false;
+  const bool sandboxed = info.foreign_netns && policy.sandbox == Sandbox::relay;
+  return policy.handoff == Handoff::relay || info.unmodified || sandboxed;
+}
+
 // The fast way: nobody waits, and a connection is idle.
 bool Pool::grant_at_once(TimePoint now, Session& session, const Ticket& ticket, Actions& actions) {
   if (!waiters_.empty() || ending_ || intake_ != Intake::open) return false;
@@ -48,7 +55,8 @@ bool Pool::grant_at_once(TimePoint now, Session& session, const Ticket& ticket, 
   Connection* best = best_idle(now, owner, {}, actions);
   if (best == nullptr || needs_check(now, *best)) return false;
   move_to(now, *best, State::leased);
-  actions.add(Grant{ticket, id_, {make_lease(now, session, owner, *best)}});
+  const bool carried = best->carried || is_carried(session.info, policy_);
+  actions.add(Grant{ticket, id_, {make_lease(now, session, owner, *best)}, carried});
   if (policy_.min_idle > 0) settle(now, actions);
   return true;
 }
@@ -169,12 +177,13 @@ void Pool::set_collecting(Waiter* waiter) {
 
 void Pool::grant(TimePoint now, Waiter& waiter, Actions& actions) {
   Session& session = *waiter.session;
-  Grant grant{waiter.ticket, id_, {}};
+  Grant grant{waiter.ticket, id_, {}, is_carried(session.info, policy_)};
   while (Connection* connection = waiter.collected.front()) {
     waiter.collected.remove(*connection);
     list(State::leased)
         .remove(*connection);  // it is leased from now on, not since it was collected
     list(State::leased).push_back(*connection);
+    grant.carried = grant.carried || connection->carried;
     grant.leases.push_back(make_lease(now, session, waiter.owner, *connection));
   }
   session.user->wanted -= waiter.count;

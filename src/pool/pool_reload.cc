@@ -12,7 +12,10 @@ bool Pool::reconfigure(TimePoint now, PoolPolicy policy, Actions& actions) {
                          policy.via != policy_.via || policy.via_password != policy_.via_password ||
                          policy.dial_command != policy_.dial_command ||
                          policy.login_command != policy_.login_command ||
-                         policy.warm != policy_.warm;
+                         policy.tls != policy_.tls || policy.insecure != policy_.insecure ||
+                         policy.starttls != policy_.starttls ||
+                         policy.uses_tls() != policy_.uses_tls() || policy.warm != policy_.warm ||
+                         policy.protocol != policy_.protocol;
   policy_ = std::move(policy);
   note(now, EventKind::reload);
   if (collecting_ != nullptr) put_back(now, *collecting_);

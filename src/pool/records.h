@@ -81,6 +81,7 @@ struct Connection {
   bool kept = false;      // at rest: one of the pool's min_idle, so never evicted
   bool marked = false;    // not held since the last tick of expire
   bool slot = false;      // a bare slot
+  bool carried = false;   // its socket is of no use to anybody else: whoever leases it is carried
   uint32_t endpoint = 0;  // index into the pool's Endpoints
   uint64_t epoch = 0;     // the pool's when it was dialled; with another it was renewed
   uint64_t uses = 0;      // times granted
@@ -143,6 +144,8 @@ struct SessionInfo {
   uint32_t gid = 0;
   std::vector<uint32_t> groups = {};  // supplementary ones, sorted
   std::string tenant = {};            // whose lease socket it is; "": everybody's
+  bool unmodified = false;  // a program at a listen socket: it holds no descriptor of a server's
+  bool anonymous = false;   // it came over TCP: who reaches that socket may lease
 };
 
 // All sessions of one uid. It goes with the last of them.

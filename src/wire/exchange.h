@@ -13,7 +13,7 @@ namespace berth::wire {
 
 class Exchange {
  public:
-  enum class State { sending, expecting, done, failed };
+  enum class State { sending, expecting, computing, done, failed };
 
   virtual ~Exchange() = default;
 
@@ -25,6 +25,10 @@ class Exchange {
   // long as the whole may.
   virtual size_t index() const { return 0; }
   virtual Duration timeout() const { return Duration::zero(); }
+
+  // What takes so long that no loop should wait for it; ends `computing`. Any thread, while nobody
+  // else calls anything of it. Blocking.
+  virtual void compute() {}
 
   // What is to be sent next, in pieces. Empty unless sending. Valid until the next call that is
   // not const.

@@ -56,7 +56,7 @@ std::unique_ptr<Exchange> proxy_handshake(std::shared_ptr<const ProxyAccess> acc
 }
 
 ProxyHandshake::ProxyHandshake(std::shared_ptr<const ProxyAccess> access, const Endpoint& server)
-    : access_(std::move(access)), target_(server.url().substr(std::string_view("tcp://").size())) {
+    : access_(std::move(access)), target_(server.address()) {
   BERTH_CHECK(server.kind == Endpoint::Kind::tcp, "proxies lead to hosts and ports");
 }
 

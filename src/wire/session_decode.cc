@@ -103,6 +103,7 @@ void decode(std::string_view bytes, LeaseRequest& out) {
       case 3: out.count = std::max(fields.u32(), 1u); break;
       case 4: out.timeout_ms = fields.u64(); break;
       case 5: out.traceparent = fields.text("traceparent", kMaxTraceparentBytes); break;
+      case 6: out.detach = fields.flag(); break;
       default: fields.skip();
     }
   }
@@ -189,6 +190,7 @@ void decode(std::string_view bytes, GrantedLease& out) {
       case 1: out.lease_id = fields.u64(); break;
       case 2: out.reused = fields.flag(); break;
       case 3: out.slot = fields.flag(); break;
+      case 4: out.detached = fields.flag(); break;
       default: fields.skip();
     }
   }

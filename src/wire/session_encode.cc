@@ -56,6 +56,7 @@ void put(Writer& to, const LeaseRequest& request) {
   if (request.count != 1) to.add_uint32(3, request.count);
   if (request.timeout_ms) to.add_uint64(4, *request.timeout_ms);
   put(to, 5, request.traceparent);
+  if (request.detach) to.add_bool(6, true);
 }
 
 void put(Writer& to, const Release& release) {
@@ -101,7 +102,7 @@ constexpr uint32_t kVarint = 0, kLengthDelimited = 2;
 
 size_t body_size(const GrantedLease& lease) {
   const auto id = static_cast<size_t>(protozero::length_of_varint(lease.lease_id));
-  return 1 + id + (lease.reused ? 2 : 0) + (lease.slot ? 2 : 0);
+  return 1 + id + (lease.reused ? 2 : 0) + (lease.slot ? 2 : 0) + (lease.detached ? 2 : 0);
 }
 
 char* add_varint(char* out, uint32_t field, uint32_t wire_type, uint64_t value) {
@@ -194,6 +195,7 @@ void encode_grant(uint64_t request_id, std::span<const GrantedLease> leases, std
     at = add_varint(at, 1, kVarint, lease.lease_id);
     if (lease.reused) at = add_varint(at, 2, kVarint, 1);
     if (lease.slot) at = add_varint(at, 3, kVarint, 1);
+    if (lease.detached) at = add_varint(at, 4, kVarint, 1);
   }
 }
 

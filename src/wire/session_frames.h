@@ -34,6 +34,7 @@ struct LeaseRequest {
   uint32_t count = 1;  // decoded 0 becomes 1
   std::optional<uint64_t> timeout_ms;
   std::string traceparent;
+  bool detach = false;
   friend bool operator==(const LeaseRequest&, const LeaseRequest&) = default;
 };
 
@@ -83,6 +84,7 @@ struct GrantedLease {
   uint64_t lease_id = 0;
   bool reused = false;
   bool slot = false;  // no descriptor comes with it
+  bool detached = false;
   friend bool operator==(const GrantedLease&, const GrantedLease&) = default;
 };
 

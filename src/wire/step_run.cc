@@ -12,10 +12,6 @@ namespace {
 
 using Kind = Step::Kind;
 
-bool sends(Kind kind) {
-  return kind == Kind::send || kind == Kind::send_file;
-}
-
 bool has_pattern(Kind kind) {
   return kind == Kind::expect_re || kind == Kind::until_re;
 }
@@ -29,8 +25,16 @@ constexpr char kNextKinds[] = {' ', '\n', 'a'};
 
 }  // namespace
 
-StepProgram::StepProgram(Steps steps) : steps_(std::move(steps)), patterns_(steps_.size()) {
+StepProgram::StepProgram(const Steps& all, size_t first, size_t last)
+    : steps_(all.begin() + static_cast<ptrdiff_t>(first),
+             all.begin() + static_cast<ptrdiff_t>(last)),
+      first_(first),
+      patterns_(steps_.size()) {
+  for (const Step& step : all) {
+    if (!step.secret.empty()) secrets_.push_back(step.secret);
+  }
   for (size_t i = 0; i < steps_.size(); ++i) {
+    BERTH_CHECK(steps_[i].kind != Kind::start_tls, "TLS begins between programs");
     if (!has_pattern(steps_[i].kind)) continue;
     auto compiled = compile_pattern(steps_[i].kind, steps_[i].text);
     auto* pattern = std::get_if<Pattern>(&compiled);
@@ -41,8 +45,17 @@ StepProgram::StepProgram(Steps steps) : steps_(std::move(steps)), patterns_(step
 
 std::string StepProgram::shown(std::string_view bytes, Part part) const {
   std::vector<std::string_view> secrets;
-  for (const Step& step : steps_) secrets.push_back(step.secret.bytes());
+  for (const Secret& secret : secrets_) secrets.push_back(secret.bytes());
   return wire::shown(bytes, part, secrets);
+}
+
+StepParts compile_steps(const Steps& steps) {
+  const auto part = [&](size_t first, size_t last) {
+    return first < last ? std::make_shared<const StepProgram>(steps, first, last) : nullptr;
+  };
+  const size_t tls = tls_step(steps);
+  if (tls == steps.size()) return {part(0, tls), false, nullptr};
+  return {part(0, tls), true, part(tls + 1, steps.size())};
 }
 
 StepRun::StepRun(std::shared_ptr<const StepProgram> program) : program_(std::move(program)) {
@@ -187,7 +200,8 @@ bool StepRun::matches_surely(size_t begin, size_t end) {
 }
 
 std::string StepRun::title() const {
-  return "step " + std::to_string(index_ + 1) + " (" + name_of(step().kind) + "): ";
+  return "step " + std::to_string(program_->first() + index_ + 1) + " (" + name_of(step().kind) +
+         "): ";
 }
 
 std::string StepRun::expected() const {

@@ -28,20 +28,35 @@ namespace berth::wire {
 // Steps with their patterns compiled. Immutable; made once and shared by all runs.
 class StepProgram {
  public:
-  // Requires: the patterns compile, as the configuration's do.
-  explicit StepProgram(Steps steps);
+  // Requires: the patterns compile, as the configuration's do, and none is start_tls.
+  explicit StepProgram(const Steps& steps) : StepProgram(steps, 0, steps.size()) {}
+  // [first, last) of `all`, which are counted in messages and whose secrets are kept out of them.
+  StepProgram(const Steps& all, size_t first, size_t last);
 
   size_t size() const { return steps_.size(); }
   const Step& step(size_t index) const { return steps_[index]; }
   const Pattern& pattern(size_t index) const { return *patterns_[index]; }  // of *_re
+  size_t first() const { return first_; }  // how many of all precede its own
 
   // As wire::shown(); the program's secrets are the secrets.
   std::string shown(std::string_view bytes, Part part) const;
 
  private:
   Steps steps_;
+  size_t first_ = 0;
   std::vector<std::optional<Pattern>> patterns_;  // as long as steps_
+  std::vector<Secret> secrets_;
 };
+
+// What steps are on both sides of TLS; nullptr where there is none.
+struct StepParts {
+  std::shared_ptr<const StepProgram> before;  // all, if they start no TLS
+  bool starts_tls = false;
+  std::shared_ptr<const StepProgram> after;
+};
+
+// Requires: one step at most starts TLS, and as above.
+StepParts compile_steps(const Steps& steps);
 
 // One execution of a program. It takes all that comes, at any time; more after the last step fails
 // even a run that was done. Loop thread only.

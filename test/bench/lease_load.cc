@@ -167,6 +167,7 @@ void time_turns(int turns, int warm_up, Turn turn) {
 
 void lease(const char* path, int turns, unsigned count, char** keys, int key_count) {
   std::vector<std::string> requests;
+  requests.reserve(static_cast<size_t>(key_count));
   for (int i = 0; i < key_count; ++i) requests.push_back(lease_request(keys[i], count));
   Client client(path);
   time_turns(turns, std::max(kWarmUpTurns, key_count), [&](int i) {

@@ -11,7 +11,9 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "contrib/python")]
 
 import servers  # noqa: E402
+import tls_files  # noqa: E402
 from berthd import Berthd  # noqa: E402
+from installation import make, variant  # noqa: E402
 from processes import Child  # noqa: E402
 from upstream import Upstream  # noqa: E402
 
@@ -83,6 +85,17 @@ def as_root():
         pytest.skip("needs root, to run processes of several users")
 
 
+@pytest.fixture(scope="session")
+def installed():
+    """Where make install has put everything."""
+    servers.need("pkg-config", "cc", "c++")
+    with tempfile.TemporaryDirectory(prefix="berth-e2e-") as folder:
+        done = make("install", f"DESTDIR={folder}", *variant()[0])
+        assert done.returncode == 0, done.stdout
+        pathlib.Path(folder).chmod(0o755)
+        yield pathlib.Path(folder)
+
+
 def _server(kind):
     @pytest.fixture
     def start(folder):
@@ -92,9 +105,33 @@ def _server(kind):
     return start
 
 
+@pytest.fixture(scope="session")
+def certificates():
+    """Those of one authority, for all that want some."""
+    with tempfile.TemporaryDirectory(prefix="berth-e2e-") as folder:
+        pathlib.Path(folder).chmod(0o755)
+        yield tls_files.TlsFiles(folder)
+
+
 redis = _server(servers.Redis)
 memcached = _server(servers.Memcached)
 sshd = _server(servers.Sshd)
+
+
+@pytest.fixture
+def start(folder):
+    """start(Server, **options) starts one."""
+    started = []
+
+    def begin(server, **options):
+        place = folder / server.__name__.lower()
+        place.mkdir()
+        started.append(server(place, **options))
+        return started[-1]
+
+    yield begin
+    for server in started:
+        server.kill()
 
 
 @pytest.fixture

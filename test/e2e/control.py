@@ -108,9 +108,10 @@ class Leases(Channel):
         token = session.welcome.token.hex() if token is None else token
         self.metadata = [("berth-session", token)] if token else []
 
-    def start(self, request_id, key="echo", count=1, timeout_ms=None, deadline_s=DEADLINE_S):
+    def start(self, request_id, key="echo", count=1, timeout_ms=None, detach=False, deadline_s=DEADLINE_S):
         """A call of Lease that is under way."""
-        request = self._messages("LeaseRequest")(request_id=request_id, key=key, count=count, timeout_ms=timeout_ms)
+        request = self._messages("LeaseRequest")(request_id=request_id, key=key, count=count, timeout_ms=timeout_ms,
+                                                 detach=detach)
         return self.method("Leases", "Lease", "Grant").future(request, timeout=deadline_s, metadata=self.metadata)
 
     def lease(self, request_id, key="echo", **options):

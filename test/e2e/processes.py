@@ -15,9 +15,11 @@ import traceback
 
 DEADLINE_S = 20  # for whatever should happen soon; only a failing test waits so long
 NOBODY = 65534
+_CLONE_NEWNS = 0x00020000
 _CLONE_NEWUSER = 0x10000000
 _CLONE_NEWPID = 0x20000000
 _CLONE_NEWNET = 0x40000000
+_MS_REC, _MS_BIND, _MS_PRIVATE = 0x4000, 0x1000, 1 << 18
 
 
 def wait_until(condition, what, seconds=DEADLINE_S):
@@ -222,6 +224,29 @@ def a_pid_namespace():
     finally:
         _call("setns", home, _CLONE_NEWPID)
         os.close(home)
+
+
+@contextlib.contextmanager
+def a_host():
+    """This thread, and what it starts, is meanwhile on a host where only loopback is up, no port is in use and /run is
+    empty. Needs root."""
+    kinds = {"net": _CLONE_NEWNET, "mnt": _CLONE_NEWNS}
+    home = {kind: os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in kinds}
+    try:
+        _call("unshare", _CLONE_NEWNET | _CLONE_NEWNS)
+        _call("mount", b"none", b"/", None, _MS_REC | _MS_PRIVATE, None)
+        _call("mount", b"tmpfs", b"/run", b"tmpfs", 0, b"mode=755")
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        yield
+    finally:
+        for kind, fd in home.items():
+            _call("setns", fd, kinds[kind])
+            os.close(fd)
+
+
+def mount_over(folder, place):
+    """On a host of one's own: what is in `folder` is at `place`."""
+    _call("mount", os.fsencode(folder), os.fsencode(place), None, _MS_BIND, None)
 
 
 def _call(name, *arguments):

@@ -27,9 +27,19 @@ def need(*programs):
 
 
 class Redis:
-    def __init__(self, folder, password=None, host="127.0.0.1", port=None):
+    """tls  its Certificate (tls_files.py), for a port with TLS beside that without; it wants one of `clients` too, if
+         that is the file of an authority."""
+
+    def __init__(self, folder, password=None, host="127.0.0.1", port=None, options=(), tls=None, tls_port=None,
+                 clients=None):
         self._folder = folder
+        self._options = list(options)
         self._password = password
+        if tls:
+            self.tls_port = tls_port or free_port()
+            self.tls_url = f"tls://{host}:{self.tls_port}"
+            self._options += ["--tls-port", self.tls_port, "--tls-cert-file", tls.file, "--tls-key-file", tls.key,
+                              "--tls-ca-cert-file", clients or tls.file, "--tls-auth-clients", "yes" if clients else "no"]
         self._program, = need("redis-server")
         self.host = host
         self.port = port or free_port()
@@ -40,7 +50,7 @@ class Redis:
     def start(self):
         self._running = Program(
             self._folder, self._program, "--port", self.port, "--bind", self.host, "--save", "",
-            "--daemonize", "no", *(["--requirepass", self._password] if self._password else []))
+            "--daemonize", "no", *(["--requirepass", self._password] if self._password else []), *self._options)
         self._running.ready(lambda: try_connect(self.port, self.host))
         self._admin = socket.create_connection((self.host, self.port))
         if self._password:
@@ -158,17 +168,19 @@ class Memcached:
         self.url = f"unix://{self.path}"
         user = ["-u", "root"] if os.getuid() == 0 else []
         self._running = Program(folder, program, "-s", self.path, "-a", "777", "-m", "8", *user)
-        self._running.ready(lambda: os.path.exists(self.path) and self._dial())
-        self._admin = self._dial()
+        self._admin = None
+        self._running.ready(lambda: os.path.exists(self.path) and self._connect())
         self._connected_at_start = self._total_connections()
 
-    def _dial(self):
+    def _connect(self):
+        """One connection alone: others would be counted when its worker comes to it."""
         sock = socket.socket(socket.AF_UNIX)
         with contextlib.suppress(OSError):
             sock.connect(self.path)
-            return sock
+            self._admin = sock
+            return True
         sock.close()
-        return None
+        return False
 
     def connections(self):
         return self._total_connections() - self._connected_at_start
@@ -187,8 +199,9 @@ class Memcached:
 
 
 class Nginx:
-    """Answers every request with the number of its connection and the request's number on it."""
+    """Answers every request with the number of its connection and the request's number on it, or as it is told."""
 
+    # tls: lines for the server, with its certificate.
     CONFIG = """
         daemon off; master_process off; pid {folder}/nginx.pid; error_log stderr;
         events {{ worker_connections 256; }}
@@ -198,21 +211,75 @@ class Nginx:
           client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
           fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
           server {{
-            listen 127.0.0.1:{port};
-            location / {{ return 200 "$connection $connection_requests"; }}
+            listen 127.0.0.1:{port}{ssl};
+            {tls}
+            location / {{ return 200 "{answer}"; }}
             location /status {{ stub_status; }}
           }}
         }}
     """
 
-    def __init__(self, folder, keepalive_timeout="60s", keepalive_requests=1000):
+    def __init__(self, folder, keepalive_timeout="60s", keepalive_requests=1000, port=None,
+                 answer="$connection $connection_requests", tls=None, tls_options=""):
         program, = need("nginx")
-        self.port = free_port()
-        self.url = f"tcp://127.0.0.1:{self.port}"
+        self.port = port or free_port()
+        self.url = f"{'tls' if tls else 'tcp'}://127.0.0.1:{self.port}"
+        if tls:
+            tls_options += f" ssl_certificate {tls.file}; ssl_certificate_key {tls.key};"
         config = pathlib.Path(folder, "nginx.conf")
         config.write_text(self.CONFIG.format(folder=folder, port=self.port, keepalive_timeout=keepalive_timeout,
-                                             keepalive_requests=keepalive_requests))
+                                             keepalive_requests=keepalive_requests, answer=answer,
+                                             ssl=" ssl" if tls else "", tls=tls_options))
         self._running = Program(folder, program, "-p", folder, "-e", "stderr", "-c", config)
+        self._running.ready(lambda: try_connect(self.port))
+
+    def kill(self):
+        self._running.kill()
+
+
+class Stunnel:
+    """Speaks TLS before a server that does not."""
+
+    CONFIG = """
+        foreground = yes
+        pid =
+        debug = info
+        output = /dev/stderr
+        syslog = no
+        {options}
+        [service]
+        accept = 127.0.0.1:{port}
+        connect = 127.0.0.1:{server}
+        cert = {cert}
+        key = {key}
+    """
+
+    def __init__(self, folder, server_port, tls, options=""):
+        program, = need("stunnel4")
+        self.port = free_port()
+        self.url = f"tls://127.0.0.1:{self.port}"
+        config = pathlib.Path(folder, "stunnel.conf")
+        text = self.CONFIG.format(port=self.port, server=server_port, cert=tls.file, key=tls.key, options=options)
+        config.write_text("\n".join(line.strip() for line in text.splitlines()) + "\n")
+        self._running = Program(folder, program, config)
+        self._running.ready(lambda: try_connect(self.port))
+
+    def output(self):
+        return self._running.output()
+
+    def kill(self):
+        self._running.kill()
+
+
+class OpenSsl:
+    """`openssl s_server`: sends back each line in reverse; its options say how it speaks TLS."""
+
+    def __init__(self, folder, tls, options=()):
+        program, = need("openssl")
+        self.port = free_port()
+        self.url = f"tls://127.0.0.1:{self.port}"
+        self._running = Program(folder, program, "s_server", "-accept", f"127.0.0.1:{self.port}", "-cert", tls.file,
+                                "-key", tls.key, "-rev", "-quiet", *options)
         self._running.ready(lambda: try_connect(self.port))
 
     def kill(self):
@@ -294,6 +361,11 @@ class Sshd:
         self._running = Program(folder, *other_user, program, "-D", "-e", "-f", config)
         self._running.ready(lambda: try_connect(self.port))
 
+    def known_hosts(self, name):
+        known = self.folder / "known_hosts"
+        known.write_text(f"{name} {self.host_key()}\n")
+        return known
+
     def host_key(self):
         return " ".join((self.folder / "host_key.pub").read_text().split()[:2])
 
@@ -312,7 +384,8 @@ class Exim:
         primary_hostname = mail.example
         daemon_smtp_ports = {port}
         local_interfaces = 127.0.0.1
-        tls_advertise_hosts =
+        tls_advertise_hosts = {advertise}
+        {tls}
         queue_only
         smtp_accept_max_per_connection = 1000
         smtp_receive_timeout = {timeout}
@@ -322,17 +395,19 @@ class Exim:
           accept
     """
 
-    def __init__(self, folder, timeout="5m"):
+    def __init__(self, folder, timeout="5m", tls=None):
         program, = need("exim4")
         self.port = free_port()
         self.url = f"tcp://127.0.0.1:{self.port}"
         spool = pathlib.Path(folder, "spool")
         spool.mkdir()
-        config = pathlib.Path(folder, "exim.conf")
-        text = self.CONFIG.format(program=program, folder=folder, port=self.port, timeout=timeout)
-        config.write_text("\n".join(line[8:] for line in text.splitlines()))
         if os.getuid() == 0:
             give_to("Debian-exim", folder, spool)
+        config = pathlib.Path(folder, "exim.conf")
+        files = f"tls_certificate = {tls.file}\n        tls_privatekey = {tls.key_of(folder)}" if tls else ""
+        text = self.CONFIG.format(program=program, folder=folder, port=self.port, timeout=timeout,
+                                  advertise="*" if tls else "", tls=files)
+        config.write_text("\n".join(line[8:] for line in text.splitlines()))
         self._running = Program(folder, program, "-C", config, "-bdf")
         self._running.ready(lambda: try_connect(self.port))
 
@@ -363,9 +438,9 @@ class MariaDB:
     FIRST = "CREATE DATABASE mysql;\nUSE mysql;\nSET @auth_root_socket=NULL;\nSET @skip_auth_anonymous=1;\n"
     LAST = "FLUSH PRIVILEGES;\nCREATE USER app;\n"
 
-    def __init__(self, folder, connect_timeout=10):
+    def __init__(self, folder, connect_timeout=10, port=None):
         program, = need("mariadbd")
-        self.port = free_port()
+        self.port = port or free_port()
         self.url = f"tcp://127.0.0.1:{self.port}"
         data = pathlib.Path(folder, "data")
         data.mkdir()
@@ -394,9 +469,9 @@ class PostgreSQL:
         authentication_timeout = {authentication_timeout}
     """
 
-    def __init__(self, folder, authentication_timeout=60):
+    def __init__(self, folder, authentication_timeout=60, port=None, tls=None):
         initdb, program = need("initdb", "postgres")
-        self.port = free_port()
+        self.port = port or free_port()
         self.url = f"tcp://127.0.0.1:{self.port}"
         data = pathlib.Path(folder, "data")
         data.mkdir(mode=0o700)
@@ -405,6 +480,8 @@ class PostgreSQL:
                        check=True, capture_output=True, cwd=folder)
         with open(data / "postgresql.conf", "a", encoding="utf-8") as config:
             config.write(self.CONFIG.format(port=self.port, authentication_timeout=authentication_timeout))
+            if tls:
+                config.write(f"ssl = on\nssl_cert_file = '{tls.file}'\nssl_key_file = '{tls.key_of(data)}'\n")
         self._running = Program(folder, *within, program, "-D", data)
         self._running.ready(lambda: "ready to accept connections" in self.log())
 
@@ -413,6 +490,62 @@ class PostgreSQL:
 
     def kill(self):
         self._running.kill()
+
+
+class Slapd:
+    """Two trees, of each of which the administrator can bind: "cn=admin,dc=one" with "one", and so on."""
+
+    GLOBAL = """
+        include /etc/ldap/schema/core.schema
+        pidfile {folder}/slapd.pid
+        argsfile {folder}/slapd.args
+    """
+    TREE = """
+        database ldif
+        suffix dc={name}
+        directory {folder}/{name}
+        rootdn cn=admin,dc={name}
+        rootpw {name}
+    """
+
+    def __init__(self, folder, options=""):
+        program, = need("slapd")
+        self.port = free_port()
+        self.url = f"tcp://127.0.0.1:{self.port}"
+        text = self.GLOBAL.format(folder=folder) + options
+        for name in ("one", "two"):
+            pathlib.Path(folder, name).mkdir()
+            text += self.TREE.format(folder=folder, name=name)
+        config = pathlib.Path(folder, "slapd.conf")
+        config.write_text("\n".join(line.strip() for line in text.splitlines()) + "\n")
+        self._running = Program(folder, program, "-d", "0", "-h", f"ldap://127.0.0.1:{self.port}", "-f", config)
+        self._running.ready(lambda: try_connect(self.port))
+
+    def kill(self):
+        self._running.kill()
+
+
+@contextlib.contextmanager
+def frozen(server):
+    """Meanwhile neither the server nor its children answer."""
+    pids = [server._running.pid]
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # a child may end before
+            os.kill(pid, signal.SIGSTOP)
+            wait_until(lambda pid=pid: _is_stopped(pid), "it stops")
+            pids += map(int, pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+    try:
+        yield
+    finally:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
+def _is_stopped(pid):
+    """With all its threads."""
+    stats = [stat.read_text() for stat in pathlib.Path(f"/proc/{pid}/task").glob("*/stat")]
+    return {stat.rpartition(")")[2].split()[0] for stat in stats} <= {"T", "Z"}
 
 
 def wait_for_connections(count, port, berthd, what, seconds=20):

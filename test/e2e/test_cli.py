@@ -1,6 +1,9 @@
 """The berth command: programs and scripts that know nothing of leases get one."""
 
+import contextlib
 import os
+import pty
+import re
 import resource
 import signal
 import subprocess
@@ -144,6 +147,123 @@ def test_exec_exits_as_the_program_does(daemon, command, status):
         assert daemon.berth("exec", *options, "echo", "--", *command).returncode == status
 
 
+def test_a_shell_sees_the_signal_that_killed_the_program(daemon):
+    script = f"{BERTH} exec echo --return -- sh -c 'kill -TERM $$'; echo $?"
+    done = subprocess.run(["sh", "-c", script], env=daemon.environment(), capture_output=True, text=True, timeout=20)
+    assert done.stdout == f"{128 + signal.SIGTERM}\n"
+
+
+def test_return_serves_one_script_after_another_with_one_connection_as_standard_input_and_output(berthd, redis):
+    daemon = berthd({"redis": {"endpoints": [redis.url]}})
+    script = r'printf "INCR runs\r\n"; read -r answer; echo "$answer" >&2'
+    for number in 1, 2, 3:
+        done = daemon.berth("exec", "redis", "--stdio", "--return", "--env", "FD", "--", "sh", "-c",
+                            script + '; test "$FD" = 0')
+        assert (done.stdout, done.stderr.strip(), done.returncode) == ("", f":{number}", 0)
+    assert redis.connections() == 1
+
+
+def test_the_session_goes_with_the_program_but_not_with_one_that_is_waited_for(daemon):
+    """The connection's descriptor, the one that lists them, and without --return the session's."""
+    script = "import os; print(sorted(int(n) for n in os.listdir('/proc/self/fd')))"
+    for options, count in ([], 6), (["--return"], 5):
+        done = daemon.berth("exec", "echo", *options, "--", "/usr/bin/python3", "-c", script)
+        assert len(done.stdout.split(",")) == count, done.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1])
+def test_a_signal_to_berth_reaches_the_program_that_it_waits_for(daemon, number):
+    program = start(daemon, "exec", "echo", "--return", "--", "/usr/bin/python3", "-c", TRAP, str(int(number)))
+    assert program.stdout.readline() == "waits\n"
+    program.send_signal(number)
+    assert program.communicate(timeout=20)[0] == f"got {int(number)}\n"
+    assert program.returncode == 7
+
+
+# Says which signal has come, once for each, and ends shortly after the first.
+TRAP = """
+import signal, sys, time
+came = []
+signal.signal(int(sys.argv[1]), lambda number, _: came.append(number))
+print("waits", flush=True)
+while not came: time.sleep(0.01)
+time.sleep(0.2)
+print("got", *came, flush=True)
+sys.exit(7)
+"""
+
+
+def test_return_does_not_wait_for_a_child_that_the_program_leaves_behind(daemon):
+    script = "FD=3; " + PING + "; sleep 100 </dev/null >/dev/null 2>&1 & echo $!"
+    done = daemon.berth("exec", "echo", "--return", "--", "sh", "-c", script)
+    survivor = next(int(line) for line in done.stdout.splitlines() if line.isdigit())
+    try:
+        assert done.returncode == 0
+        assert lease_again(daemon) == 1
+    finally:
+        os.kill(survivor, signal.SIGKILL)
+
+
+@pytest.fixture
+def terminal():
+    """terminal(daemon, *words) runs berth on a terminal, as the first process of its session; gives the pid and the
+    terminal's other end."""
+    started = []
+
+    def run(daemon, *words):
+        pid, end = pty.fork()
+        if pid == 0:
+            os.execve(BERTH, ["berth", *words], daemon.environment())
+        started.append((pid, open(end, "r+b", buffering=0)))
+        return started[-1]
+
+    yield run
+    for pid, end in started:
+        end.close()
+        with contextlib.suppress(ChildProcessError):  # it has ended, and the test has seen it
+            if os.waitpid(pid, os.WNOHANG)[0] == 0:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+
+
+def shown(end, text):
+    """What the terminal shows from `text` to the end of its line."""
+    said = b""
+    while not (line := re.search(text + rb"[^\r\n]*\r?\n", said)):
+        said += end.read(4096)
+    return line[0].decode().strip()
+
+
+def test_an_interrupt_from_the_terminal_reaches_the_program_once(daemon, terminal):
+    pid, end = terminal(daemon, "exec", "echo", "--return", "--", "/usr/bin/python3", "-c", TRAP, "2")
+    shown(end, b"waits")
+    end.write(b"\x03")
+    assert shown(end, b"got") == "got 2"
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+
+
+def test_the_end_of_the_terminal_reaches_the_program(daemon, terminal, folder):
+    """The kernel tells the first process of the terminal's session alone."""
+    out = folder / "out"
+    pid, end = terminal(daemon, "exec", "echo", "--return", "--", "sh", "-c", f"exec >{out}; exec \"$@\"", "sh",
+                        "/usr/bin/python3", "-c", TRAP, "1")
+    wait_until(lambda: out.exists() and out.read_text() == "waits\n", "the program waits")
+    end.close()
+    wait_until(lambda: "got 1" in out.read_text(), "the program is told")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+
+
+def test_a_program_that_the_terminal_stops_goes_on_with_berth(daemon):
+    """As a shell does it: each job a group, which is stopped and continued."""
+    program = start(daemon, "exec", "echo", "--return", "--", "/usr/bin/python3", "-c", TRAP, "10", preexec_fn=os.setpgrp)
+    assert program.stdout.readline() == "waits\n"
+    os.killpg(program.pid, signal.SIGTSTP)
+    assert os.WIFSTOPPED(os.waitpid(program.pid, os.WUNTRACED)[1])
+    os.killpg(program.pid, signal.SIGCONT)
+    program.send_signal(signal.SIGUSR1)
+    assert program.communicate(timeout=20)[0] == "got 10\n"
+
+
 def test_pipe_connects_standard_input_and_output(daemon):
     pipe = start(daemon, "pipe", "echo")
     for word in "hello", "again":
@@ -244,6 +364,7 @@ def test_what_is_not_permitted_is_77(berthd, upstream):
 @pytest.mark.parametrize("words", [
     [], ["exce"], ["exec"], ["exec", "echo"], ["exec", "echo", "--fd"], ["exec", "echo", "--fd", "x", "--", "true"],
     ["exec", "echo", "--fd", "2", "--", "true"], ["exec", "echo", "--env", "A=B", "--", "true"],
+    ["exec", "echo", "--stdio", "--fd", "3", "--", "true"],
     ["pipe"], ["pipe", "--"], ["pipe", "echo", "--", "x"], ["pipe", "echo", "--", "--timeout", "5s"], ["ping", "a", "b"], ["keys", "a"], ["ping", "--timeout", "5"], ["--no-such-option"]])
 def test_wrong_usage_is_64(daemon, words):
     done = daemon.berth(*words, stdin=subprocess.DEVNULL)

@@ -11,8 +11,9 @@ import threading
 import pytest
 
 import berth
+from berth import _frames as frames
 from berthd import TOP, settle
-from processes import NOBODY, disconnect, free_port, wait_until
+from processes import NOBODY, disconnect, free_port, wait_readable, wait_until
 from servers import Redis, need, redis
 from upstream import ask, read_line
 
@@ -226,6 +227,7 @@ def test_what_a_lessee_did_to_it_is_judged_as_elsewhere(berthd, upstream, progra
     with session.lease("up") as lease:
         assert ask(lease.sock) == 2 and not lease.reused
         lease.sock.sendall(b"who reads this?\n")
+        assert wait_readable(lease.sock)
     with session.lease("up") as lease:
         assert ask(lease.sock) == 3 and not lease.reused
     wait_until(lambda: daemon.log().count("came back dirty") == 2, "both were found dirty")
@@ -364,7 +366,9 @@ def test_a_stopping_daemon_kills_what_runs(berthd, upstream, program):
 
 def test_a_flood_of_requests_runs_few_programs_at_a_time(berthd, upstream, folder):
     netcat, = need("nc.openbsd")
-    script = f'until [ -e {folder}/go ]; do sleep 0.05; done; exec {netcat} -F "$0" "$1"'
+    gate = folder / "gate"
+    os.mkfifo(gate)
+    script = f': < {gate}; exec {netcat} -F "$0" "$1"'
     daemon = berthd(pool(upstream, "sh", "-c", script, "%h", "%p", max_connections="unlimited", dial_timeout="60s",
                          idle_timeout="50ms"))
     raw = daemon.raw()
@@ -373,18 +377,13 @@ def test_a_flood_of_requests_runs_few_programs_at_a_time(berthd, upstream, folde
     wait_until(lambda: len(children(daemon)) == 64, "as many run as may")
     raw.sync()
     most = len(children(daemon))
-    (folder / "go").touch()
-
-    def count():
-        nonlocal most
-        most = max(most, len(children(daemon)))
-        return upstream.accepted == 200
-
-    wait_until(count, "all are connected", 60)
-    assert most == 64
+    opened = os.open(gate, os.O_WRONLY)
     for _ in range(200):
-        raw.receive()
-    assert len(raw.fds) == 200
+        raw.expect(frames.Grant)
+        most = max(most, len(children(daemon)))
+    os.close(opened)
+    assert most == 64
+    assert upstream.accepted == len(raw.fds) == 200
     raw.close()
     has_let_go(daemon)
 

@@ -5,28 +5,13 @@ import struct
 
 import pytest
 
+from clients import log_in, query, select
 from processes import wait_until
 from servers import Exim, MariaDB, PostgreSQL
 
 grpc = pytest.importorskip("grpc")
 
 from control import rows  # noqa: E402
-
-
-@pytest.fixture
-def start(folder):
-    """start(Server, **options) starts one."""
-    started = []
-
-    def begin(server, **options):
-        place = folder / server.__name__.lower()
-        place.mkdir()
-        started.append(server(place, **options))
-        return started[-1]
-
-    yield begin
-    for server in started:
-        server.kill()
 
 
 def pool(server, **settings):
@@ -90,35 +75,6 @@ LOGIN = [{"send": "".join(f"\\x{byte:02x}" for byte in struct.pack("<I", len(ANS
 GREETING = [{"until_re": r"mysql_native_password\x00"}]
 
 
-def packet(sock):
-    size = int.from_bytes(exactly(sock, 4)[:3], "little")
-    return exactly(sock, size)
-
-
-def exactly(sock, size):
-    data = b""
-    while len(data) < size:
-        more = sock.recv(size - len(data))
-        assert more, f"the connection ended after {data!r}"
-        data += more
-    return data
-
-
-def query(sock, sql):
-    """The one value that it asks for, as text, or None."""
-    command = b"\x03" + sql.encode()
-    sock.sendall(struct.pack("<I", len(command)) + command)
-    first = packet(sock)
-    if first[0] == 0:
-        return None
-    assert first == b"\x01", first
-    packet(sock)  # the column
-    assert packet(sock)[0] == 0xFE
-    row = packet(sock)
-    assert packet(sock)[0] == 0xFE
-    return None if row[0] == 0xFB else row[1:].decode()
-
-
 def test_a_client_of_mariadb_reads_the_greeting_and_logs_in_on_its_leased_connection(berthd, start):
     pymysql = pytest.importorskip("pymysql")
     session = berthd(pool(start(MariaDB), warm="single-use", min_idle=1)).session()
@@ -153,33 +109,6 @@ def test_what_mariadb_would_give_up_is_dialled_anew_before(berthd, start):
 
 
 # --- PostgreSQL ---
-
-
-def message(sock):
-    kind, size = struct.unpack("!cI", exactly(sock, 5))
-    return kind, exactly(sock, size - 4)
-
-
-def until(sock, wanted):
-    """The messages up to one of this kind."""
-    seen = [message(sock)]
-    while seen[-1][0] != wanted:
-        assert seen[-1][0] != b"E", seen[-1]
-        seen.append(message(sock))
-    return seen
-
-
-def log_in(sock):
-    words = b"user\0postgres\0database\0postgres\0\0"
-    sock.sendall(struct.pack("!II", 8 + len(words), 3 << 16) + words)
-    return until(sock, b"Z")
-
-
-def select(sock, sql):
-    text = sql.encode() + b"\0"
-    sock.sendall(struct.pack("!cI", b"Q", 4 + len(text)) + text)
-    (row,) = [data for kind, data in until(sock, b"Z") if kind == b"D"]
-    return row[6:].decode()
 
 
 def test_clients_of_postgresql_find_connections_that_it_has_not_given_up(berthd, start):

@@ -83,6 +83,16 @@ def test_a_watcher_is_told_what_happens_in_order_and_who_does_it(berthd, upstrea
     assert watcher.expect("CLOSE")["close_reason"] == "CLOSE_EVICTED"
 
 
+def test_a_connection_that_leaves_for_good_is_told_and_counted(berthd, upstream, watch):
+    daemon = berthd(pool(upstream))
+    watcher = watch(daemon)
+    daemon.session().take("echo").close()
+    connection = watcher.expect("GRANT")["connection_id"]
+    close = watcher.expect("CLOSE")
+    assert (close["close_reason"], close["connection_id"]) == ("CLOSE_DETACHED", connection)
+    assert rows(daemon, "pools")[0]["closes"] == [{"reason": "CLOSE_DETACHED", "count": "1"}]
+
+
 def test_orders_and_refusals_are_events(berthd, upstream, watch):
     daemon = berthd(pool(upstream))
     watcher = watch(daemon)

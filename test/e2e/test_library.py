@@ -1,57 +1,15 @@
 """libberth as a user has it: installed, found by pkg-config, linked into programs of one's own."""
 
-import os
 import pathlib
 import subprocess
-import tempfile
 
 import pytest
 
-from berthd import BUILD, TOP
+from installation import FLAGS, config_of, environment, pkg_config, run, variant
 from processes import wait_until
-from servers import need
 from upstream import ask
 
 PROGRAMS = pathlib.Path(__file__).with_name("programs")
-FLAGS = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"]
-
-
-def variant():
-    """The make variables and compiler flags of the build under test."""
-    folder = f"BUILD={BUILD.relative_to(TOP) if BUILD.is_relative_to(TOP) else BUILD}"
-    if BUILD.name == "coverage":
-        return [folder, "COVERAGE=yes"], ["--coverage"]
-    sanitizers = BUILD.name.replace("-", ",") if "address" in BUILD.name or "thread" in BUILD.name else ""
-    return [folder, f"SANITIZE={sanitizers}"], [f"-fsanitize={sanitizers}"] if sanitizers else []
-
-
-def make(*words):
-    environment = {name: value for name, value in os.environ.items()
-                   if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
-    return subprocess.run(["make", "--no-print-directory", "-C", TOP, *words], env=environment, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300)
-
-
-@pytest.fixture(scope="module")
-def installed():
-    """Where make install has put everything."""
-    need("pkg-config", "cc", "c++")
-    with tempfile.TemporaryDirectory(prefix="berth-e2e-") as folder:
-        done = make("install", f"DESTDIR={folder}", *variant()[0])
-        assert done.returncode == 0, done.stdout
-        yield pathlib.Path(folder)
-
-
-def config_of(installed):
-    return next(installed.rglob("berth.pc")).parent
-
-
-def pkg_config(installed, *words):
-    environment = {**os.environ, "PKG_CONFIG_LIBDIR": str(config_of(installed)),
-                   "PKG_CONFIG_SYSROOT_DIR": str(installed)}
-    done = subprocess.run(["pkg-config", *words, "berth"], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split()
 
 
 def compile_with(installed, command, source, *more):
@@ -60,15 +18,6 @@ def compile_with(installed, command, source, *more):
     subprocess.run([*command, *FLAGS, *variant()[1], source, "-o", program,
                     *pkg_config(installed, "--cflags", "--libs"), *more], check=True)
     return program
-
-
-def environment(installed, daemon):
-    return {**daemon.environment(), "LD_LIBRARY_PATH": str(config_of(installed).parent)}
-
-
-def run(program, installed, daemon, *words):
-    return subprocess.run([program, *words], env=environment(installed, daemon), capture_output=True, text=True,
-                          timeout=20)
 
 
 def pool(upstream):
@@ -115,6 +64,35 @@ def test_a_c_program_out_of_descriptors_is_told_leaks_none_and_loses_no_connecti
     finally:
         crowded.kill()
         crowded.communicate()
+
+
+def test_a_c_program_goes_on_while_berthd_is_away(installed, berthd, upstream, folder):
+    """It starts before berthd, and survives its end; what berthd refuses stays refused."""
+    program = compile_with(installed, ["cc"], PROGRAMS / "fallback.c")
+    daemon = berthd(pool(upstream))
+    nowhere = {**environment(installed, daemon), "BERTH_SOCKET": str(folder / "later.sock")}
+    running = subprocess.Popen([program, upstream.url], env=nowhere, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                               text=True)
+
+    def asked():
+        running.stdin.write("\n")
+        running.stdin.flush()
+        return running.stdout.readline().rstrip("\n")
+
+    try:
+        assert asked() == "1 hello without berthd, 1 in all"
+        assert asked() == "2 hello without berthd, 2 in all"
+        (folder / "later.sock").symlink_to(daemon.path)
+        assert asked() == "3 hello from berthd, 2 in all"
+        with daemon.session().lease_many("echo", 2):
+            assert asked().startswith("error: timed out after 1 s")
+        daemon.kill()
+        assert asked().endswith("hello without berthd, 3 in all")
+        running.communicate(timeout=20)
+        assert running.returncode == 0
+    finally:
+        running.kill()
+        running.communicate()
 
 
 @pytest.mark.parametrize("standard", ["c++17", "c++20"])

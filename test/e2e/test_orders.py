@@ -1,6 +1,8 @@
 """What an administrator orders: berthctl's commands that change something."""
 
 import json
+import os
+import socket
 import subprocess
 
 import pytest
@@ -315,3 +317,33 @@ def test_who_is_no_administrator_orders_nothing(as_root, berthd, upstream):
     assert ask(sock)
     assert raw.release(lease_id).code == frames.Code.OK
     sock.close()
+
+
+def test_a_revoked_carried_lease_is_over_for_its_holder_at_once(berthd, upstream, folder):
+    path = str(folder / "echo.sock")
+    daemon = berthd(pool(upstream, listen=path, handoff="relay"))
+    session = daemon.session()
+    lease = session.lease("echo")
+    with socket.socket(socket.AF_UNIX) as program:
+        program.connect(path)
+        assert ask(lease.sock) + ask(program) == 3
+        for row in rows(daemon, "leases"):
+            order(daemon, "revoke", row["lease_id"])
+        for sock in (lease.sock, program):
+            sock.settimeout(DEADLINE_S)
+            assert sock.recv(1) == b""
+    wait_until(lambda: not upstream.open, "the server sees the end")
+
+
+def test_programs_at_listen_sockets_are_listed_and_can_be_ended(berthd, upstream, folder):
+    path = str(folder / "echo.sock")
+    daemon = berthd(pool(upstream, listen=path))
+    with socket.socket(socket.AF_UNIX) as program:
+        program.settimeout(DEADLINE_S)
+        program.connect(path)
+        ask(program)
+        row, = [row for row in rows(daemon, "sessions") if row["name"] == path]
+        assert (row["leases"], row["pid"]) == (1, os.getpid())
+        order(daemon, "kill", row["session_id"])
+        assert program.recv(1) == b""
+    wait_until(lambda: not rows(daemon, "leases"), "its lease is over")

@@ -120,3 +120,27 @@ def test_default_timeouts_do_not_reach_a_lease(daemon):
             assert ask(lease.sock) == 1
     finally:
         socket.setdefaulttimeout(None)
+
+
+def test_a_program_goes_on_while_berthd_is_away(daemon, upstream):
+    """Without login, limits or reuse; what it held when berthd was killed works on."""
+    with daemon.session(may_be_absent=True) as session:
+        with session.lease("echo", fallback=upstream.url) as lease:
+            assert (ask(lease.sock), lease.fallback) == (1, None)
+            daemon.kill()
+            assert ask(lease.sock) == 1
+        for number in 2, 3:
+            with session.lease("echo", fallback=upstream.url) as lease:
+                assert ask(lease.sock) == number and isinstance(lease.fallback, berth.Unavailable)
+    with daemon.session(may_be_absent=True) as session, session.lease("echo", fallback=upstream.url) as lease:
+        assert ask(lease.sock) == 4
+    daemon.start()
+    with daemon.session(may_be_absent=True) as session, session.lease("echo", fallback=upstream.url) as lease:
+        assert (ask(lease.sock), lease.fallback) == (5, None)
+
+
+def test_what_berthd_refuses_is_not_dialled(berthd, upstream):
+    daemon = berthd({"echo": {"endpoints": [upstream.url], "allow_users": [12345]}}, user=False)
+    with daemon.session(may_be_absent=True) as session, pytest.raises(berth.NotPermitted):
+        session.lease("echo", fallback=upstream.url)
+    assert upstream.accepted == 0

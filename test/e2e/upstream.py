@@ -1,5 +1,6 @@
 """A server for stories that need one which can be told how to behave: real sockets, one thread."""
 
+import contextlib
 import os
 import selectors
 import socket
@@ -74,6 +75,52 @@ class Upstream:
             pass
         self._selector.unregister(sock)
         self._connections.pop(number).close()
+
+
+class Script:
+    """A server that says to each connection what it is told to, whatever it is asked.
+
+    Answers each request whose head it has read with the next of `answers`, bytes; None hangs up.
+    """
+
+    def __init__(self, *answers):
+        self._answers = list(answers)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.accepted = 0
+        self.open = []
+        self.asked = b""
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def close(self):
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for sock in self.open:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
+
+    def _serve(self):
+        with contextlib.suppress(OSError):
+            while True:
+                sock, _ = self._listener.accept()
+                self.accepted += 1
+                self.open.append(sock)
+                threading.Thread(target=self._talk, args=(sock,), daemon=True).start()
+
+    def _talk(self, sock):
+        unread = b""
+        with contextlib.suppress(OSError):
+            while data := sock.recv(65536):
+                unread += data
+                self.asked += data
+                while b"\r\n\r\n" in unread:
+                    unread = unread.partition(b"\r\n\r\n")[2]
+                    if self._answers:
+                        answer = self._answers.pop(0)
+                        sock.sendall(answer) if answer is not None else sock.shutdown(socket.SHUT_WR)
 
 
 class Deaf:

@@ -114,6 +114,11 @@ def test_the_sockets_are_those_that_the_daemon_knows_where_clients_look(root, co
     assert "\nService=berthd.service\n" in control.read_text()
 
 
+def test_the_kernels_tls_is_loaded_at_boot(root, configured):
+    lines = (place(root, configured, "modulesloaddir") / "berth.conf").read_text().splitlines()
+    assert [line for line in lines if not line.startswith("#")] == ["tls"]
+
+
 def test_the_user_and_its_folder_can_be_made(root, configured):
     (root / "etc").mkdir(exist_ok=True)
     done = run("systemd-sysusers", f"--root={root}", place(root, configured, "sysusersdir") / "berth.conf")

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/check.h"
+
 namespace berth::sim {
 namespace {
 
@@ -10,13 +12,12 @@ using pool::Close;
 using pool::Dial;
 using pool::EventKind;
 using pool::Grant;
-using pool::Granted;
 using pool::Refuse;
 using pool::Revoke;
 
 // Events at one and the same time beyond this mean that depot and driver chase each other.
 constexpr int kMostEventsAtOnce = 10'000;
-constexpr size_t kRevokedShown = 8;
+constexpr size_t kOverKept = 8;
 
 }  // namespace
 
@@ -134,6 +135,9 @@ void Driver::deliver(const Pending& pending) {
         endpoint.succeeded_event = model_.event + 1;
         if (policy.balance == pool::Balance::failover) give_way(*c);
         ++model_.pools[c->pool].counted_of(EventKind::dialed);
+        const bool may_be_kernels = policy.handoff == pool::Handoff::ktls;
+        c->carried = policy.uses_tls() && !may_be_kernels && id.value() % 2 == 0;
+        if (c->carried) depot_.carry(id);
       }
       event([&](pool::Actions& actions) { depot_.dialed(model_.now, id, actions); });
       break;
@@ -164,6 +168,7 @@ void Driver::deliver(const Pending& pending) {
     case Kind::step_failed: return deliver_steps(c, id, pending.kind == Kind::performed);
     case Kind::closed:
       model_.trace.add(model_.now, "closed %llu", id.value());
+      BERTH_CHECK(c != nullptr, "what is closed was there");
       --model_.pools[c->pool].connections;
       model_.connections.erase(at);
       event([&](pool::Actions& actions) { depot_.closed(model_.now, id, actions); });
@@ -275,7 +280,7 @@ void Driver::on(uint64_t decided, const Refuse& refuse) {
     case Code::kNoSuchKey: expect(pool.removed, "only a pool that has left says so"); break;
     case Code::kRevoked: expect(pool.gone, "only what has lost its pool is revoked"); break;
     case Code::kInvalid:
-      expect(ask.count > depot_.budget().limit() ||
+      expect(ask.count > depot_.budget().limit() || model_.cannot_detach(ask) ||
                  ask.count > static_cast<uint32_t>(pool.policy.max_connections),
              "only what can never be had is invalid", ask.count);
       break;
@@ -317,8 +322,12 @@ void Driver::on(uint64_t, const Revoke& revoke) {
   const bool held =
       std::erase_if(model_.leases, [&](const LeaseModel& l) { return l.id == revoke.lease; }) > 0;
   if (!held) --model_.leases_in_hand;
-  if (model_.revoked.size() == kRevokedShown) model_.revoked.erase(model_.revoked.begin());
-  model_.revoked.push_back({revoke.lease, revoke.session, c.id});
+  note_over({revoke.lease, revoke.session, c.id});
+}
+
+void Driver::note_over(const LeaseModel& lease) {
+  if (model_.over.size() == kOverKept) model_.over.erase(model_.over.begin());
+  model_.over.push_back(lease);
 }
 
 // --- the journal ---

@@ -94,7 +94,9 @@ class Driver {
   void judge_proof(const ConnectionModel& connection, const Ask& ask) const;
   bool some_own_needs_check(const Ask& ask) const;
   void judge_overtaking(uint64_t decided, const ConnectionModel& connection, const Ask& ask);
-  void hand_over(InHand hand);
+  void hand_over(const InHand& hand);
+  void detach(const pool::Grant& grant);
+  void note_over(const LeaseModel& lease);
   bool is_live(const InHand& hand) const;
   void take_back(const InHand& hand, ConnectionId failed, CloseReason reason);
   void judge_dial(uint64_t decided, const PoolModel& pool, const pool::Dial& dial) const;

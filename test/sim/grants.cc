@@ -46,7 +46,7 @@ void Driver::on(uint64_t decided, const Grant& grant) {
   if (model_.chance(3)) {
     in_hand_.push_back(std::move(hand));
   } else {
-    hand_over(std::move(hand));
+    hand_over(hand);
   }
 }
 
@@ -82,7 +82,7 @@ void Driver::lend(uint64_t decided, const Grant& grant) {
 }
 
 // Looks whether each is alive, as before every grant; all go over or none.
-void Driver::hand_over(InHand hand) {
+void Driver::hand_over(const InHand& hand) {
   if (!is_live(hand)) return take_back(hand, ConnectionId(), CloseReason::revoked);
   for (const Granted& g : hand.grant.leases) {
     if (g.slot || (!connection(g.connection).dead && !model_.chance(2))) continue;
@@ -90,11 +90,27 @@ void Driver::hand_over(InHand hand) {
   }
   const AskKey key{hand.grant.ticket.session, hand.grant.ticket.request_id};
   model_.leases_in_hand -= hand.grant.leases.size();
+  if (hand.grant.ticket.detach) return detach(hand.grant);
   for (const Granted& g : hand.grant.leases) {
     model_.leases.push_back({g.lease, key.session, g.connection});
   }
   ++model_.grants;
   model_.asks.erase(key);
+}
+
+void Driver::detach(const Grant& grant) {
+  for (const Granted& g : grant.leases) {
+    ConnectionModel& c = connection(g.connection);
+    c.stage = Stage::returned;
+    c.detached = true;
+    c.lease = {};
+    note_over({g.lease, grant.ticket.session, g.connection});
+  }
+  ++model_.grants;
+  model_.asks.erase({grant.ticket.session, grant.ticket.request_id});
+  model_.trace.add(model_.now, "request %llu of %llu has what it got for good",
+                   grant.ticket.request_id, grant.ticket.session.value());
+  event([&](pool::Actions& actions) { depot_.detached(model_.now, grant, actions); });
 }
 
 // None of its leases was revoked meanwhile.
@@ -143,8 +159,8 @@ void Driver::drop_hands(SessionId session) {
 }
 
 void Driver::hand_over_again() {
-  for (InHand& hand : std::exchange(in_hand_, {})) {
-    hand_over(std::move(hand));
+  for (const InHand& hand : std::exchange(in_hand_, {})) {
+    hand_over(hand);
     carry_out();
   }
 }

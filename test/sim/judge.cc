@@ -113,6 +113,8 @@ void Driver::judge_close(uint64_t decided, const ConnectionModel& c, const Close
   const uint64_t id = c.id.value();
   expect(c.stage != Stage::closing, "a connection is closed once", id);
   expect(c.stage != Stage::leased, "no connection is closed under its holder", id);
+  expect(c.detached == (why == CloseReason::detached),
+         "what a program has for good is let go of, and nothing else is", id);
   if (c.stage == Stage::dialing) {
     const bool late = why == CloseReason::dead && model_.now >= c.since + policy.dial_timeout;
     expect(late || model_.stopping || pool.removed || decided == pool.reload_event,
@@ -270,12 +272,21 @@ void Driver::judge_grant(uint64_t decided, const Grant& grant, const Ask& ask) {
   expect(!pool.removed, "a removed pool grants nothing", ask.pool);
   expect(grant.pool == pool.id, "a grant comes from the pool that was asked");
   expect(grant.leases.size() == ask.count, "all of a batch or none", grant.leases.size());
+  expect(grant.ticket.detach == ask.detach, "what is asked for good is granted so",
+         ask.key.request);
+  const bool only_carried =
+      std::any_of(grant.leases.begin(), grant.leases.end(),
+                  [this](const Granted& g) { return connection(g.connection).carried; });
+  expect(grant.carried == (only_carried || model_.carried(ask)),
+         "what may not be handed over is carried", ask.key.request);
+  expect(!ask.detach || !grant.carried, "what is carried is not detached", ask.key.request);
   expect(ask.patient ? model_.now < ask.until : decided == ask.entered,
          "no grant after the deadline", ask.key.request);
   for (const Granted& g : grant.leases) {
     const ConnectionModel& c = connection(g.connection);
     const uint64_t id = c.id.value();
     expect(c.pool == ask.pool, "a pool grants its own connections", id);
+    expect(!ask.detach || !c.slot, "a bare slot is never detached", id);
     expect(c.stage == Stage::open, "what is granted was ready", id);
     expect(Model::may_have(ask.owner, c), "share forbids this connection", id);
     expect(g.fresh == (c.uses == 0), "fresh says whether somebody has held it", id);

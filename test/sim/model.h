@@ -112,6 +112,8 @@ struct ConnectionModel {
   bool dead = false;        // its server has gone; nobody has noticed
   bool doomed = false;      // discarded, or its session has ended
   bool taken_back = false;  // a grant of it came to nothing: its options may be anybody's
+  bool detached = false;    // its program has it for good
+  bool carried = false;     // its records are berthd's
   pool::Owner owner;
   SessionId last_holder;
   LeaseId lease;
@@ -154,6 +156,8 @@ struct Ask {
   TimePoint asked_at{};
   TimePoint until{};
   bool patient = true;
+  bool detach = false;
+  bool foreign_netns = false;
   bool cancelled = false;
   bool permitted = true;
   bool too_much = false;    // for its user
@@ -187,7 +191,7 @@ struct Model {
   std::vector<PoolModel> pools;
   std::vector<SessionModel> sessions;
   std::vector<LeaseModel> leases;
-  std::vector<LeaseModel> revoked;                      // the last few
+  std::vector<LeaseModel> over;                         // the last few revoked or detached ones
   bool listening = false;                               // to all events of the journal
   std::map<ConnectionId, ConnectionModel> connections;  // ordered, so that a seed replays
   std::map<AskKey, Ask> asks;
@@ -241,7 +245,19 @@ struct Model {
       allowed = allowed || gid == info.gid || has(info.groups, gid);
     }
     if (!allowed) return false;
-    return !info.foreign_netns || policy.sandbox == pool::Sandbox::pinned || policy.lends_slots();
+    return !info.foreign_netns || policy.sandbox == pool::Sandbox::pinned || policy.lends_slots() ||
+           (policy.handoff != pool::Handoff::direct && policy.handoff != pool::Handoff::ktls);
+  }
+  // Its bytes are carried, in the daemon's stead by nobody here.
+  bool carried(const Ask& ask) const {
+    const pool::PoolPolicy& policy = pools[ask.pool].policy;
+    const bool sandboxed = ask.foreign_netns && policy.sandbox == pool::Sandbox::relay;
+    return !policy.lends_slots() && (policy.handoff == pool::Handoff::relay || sandboxed);
+  }
+  bool cannot_detach(const Ask& ask) const {
+    const pool::PoolPolicy& policy = pools[ask.pool].policy;
+    const bool may_be_carried = policy.uses_tls() && policy.handoff != pool::Handoff::ktls;
+    return ask.detach && (policy.lends_slots() || may_be_carried || carried(ask));
   }
   // How long its server lets it be idle; 0: not known.
   Duration learnt(const ConnectionModel& c) const {

@@ -78,7 +78,7 @@ void Player::sometimes() {
     case 0: return open_session();
     case 1: return end_session();
     case 2: return cancel();
-    case 3: return model_.chance(50) ? release_what_is_not_his() : release_what_was_revoked();
+    case 3: return model_.chance(50) ? release_what_is_not_his() : release_what_is_over();
     case 4:
     case 5: return lose_one();
     case 6: return model_.chance(50) ? others() : close_quiet();
@@ -171,7 +171,7 @@ void Player::ask() {
   const bool batch = model_.chance(20);
   const pool::Request request{
       ++next_request_, batch ? 2 + static_cast<uint32_t>(model_.random.below(kMostBatch - 1)) : 1,
-      draw_timeout()};
+      draw_timeout(), model_.chance(5)};
   Ask ask;
   ask.key = {session.id, request.request_id};
   ask.pool = any_pool();
@@ -179,6 +179,7 @@ void Player::ask() {
   ask.owner = model_.owner_for(ask.pool, session.info);
   ask.asked_at = model_.now;
   ask.patient = request.timeout > 0s;
+  ask.detach = request.detach;
   ask.until = model_.now + std::max<Duration>(request.timeout, 0s);
   ask.order = request.request_id;
   ask.entered = model_.event + 1;
@@ -186,6 +187,7 @@ void Player::ask() {
                    session.id.value(), ask.pool, ask.count);
   const PoolId pool = model_.pools[ask.pool].id;
   ask.queue_before = driver_.depot().pool(pool).waiting();
+  ask.foreign_netns = session.info.foreign_netns;
   ask.permitted = model_.may_ask(ask.pool, session.info);
   const pool::User& user = *driver_.depot().user(session.info.uid);
   const auto& [leases, waiters] = model_.user_limits;
@@ -195,7 +197,7 @@ void Player::ask() {
   model_.asks.emplace(ask.key, ask);
   pool::Depot& depot = driver_.depot();
   event([&](Actions& actions) {
-    if (ask.count > 1 || !ask.patient) {
+    if (ask.count > 1 || !ask.patient || model_.cannot_detach(ask)) {
       return depot.request(model_.now, session.id, pool, request, actions);
     }
     const Foretold foretold(model_, depot, ask);
@@ -252,16 +254,17 @@ void Player::release() {
   });
 }
 
-// Its holder has not heard yet that it is over.
-void Player::release_what_was_revoked() {
-  if (model_.revoked.empty()) return;
-  const LeaseModel lease = model_.revoked[model_.random.below(model_.revoked.size())];
+// Its holder has not heard yet that it was revoked, or errs about what he has for good.
+void Player::release_what_is_over() {
+  if (model_.over.empty()) return;
+  const LeaseModel lease = model_.over[model_.random.below(model_.over.size())];
   const bool reuse = model_.chance(50);
   event([&](Actions& actions) {
     expect(!driver_.depot().release(model_.now, lease.session, lease.id,
                                     reuse ? Condition::clean : Condition::discarded, actions),
-           "a revoked lease is over", lease.id.value());
-    expect(actions.empty(), "nothing comes of the release of a revoked lease", lease.id.value());
+           "a revoked or detached lease is over", lease.id.value());
+    expect(actions.empty(), "nothing comes of the release of a lease that is over",
+           lease.id.value());
   });
 }
 

@@ -50,7 +50,7 @@ class Player {
   void ask();
   void cancel();
   void release();
-  void release_what_was_revoked();
+  void release_what_is_over();
   void release_what_is_not_his();
   // Servers.
   void change_upstream();

@@ -31,9 +31,11 @@ pool::PoolPolicy Player::draw_policy(Random& random, size_t index) {
   pool::PoolPolicy policy;
   policy.key = "pool-" + std::to_string(index);
   policy.endpoints.clear();
+  const bool secure = random.below(3) == 0;
   for (uint64_t left = any_of<uint64_t>(random, {1, 1, 2, 3}), port = 6379 + random.below(3);
        left > 0; --left, ++port) {
     policy.endpoints.push_back({Endpoint::Kind::tcp, "192.0.2.1", static_cast<uint16_t>(port), ""});
+    policy.endpoints.back().secure = secure;
   }
   policy.balance = any_of(
       random, {pool::Balance::round_robin, pool::Balance::least_leased, pool::Balance::failover});
@@ -48,6 +50,9 @@ pool::PoolPolicy Player::draw_policy(Random& random, size_t index) {
   policy.share = any_of(random, {pool::Share::user, pool::Share::user, pool::Share::socket,
                                  pool::Share::group, pool::Share::any});
   policy.sandbox = any_of(random, {pool::Sandbox::relay, pool::Sandbox::pinned});
+  policy.handoff =
+      any_of(random, {pool::Handoff::automatic,
+                      secure ? pool::Handoff::ktls : pool::Handoff::direct, pool::Handoff::relay});
   policy.max_connections = any_of(random, {0, 1, 2, 3, 5, 8});
   policy.min_idle = any_of(random, {0, 0, 0, 1, 2});
   if (policy.max_connections != pool::kUnlimited) {

@@ -82,7 +82,7 @@ void Peer::send_bytes(std::string_view bytes, std::span<const int> fds) {
 }
 
 wire::Hello Peer::welcome() {
-  const auto hello = expect<wire::Hello>();
+  auto hello = expect<wire::Hello>();
   send(wire::Welcome{1, 77, std::string(16, 't'), {kMaxFrameBytes, kMaxBatch, 4096, 256}});
   return hello;
 }

@@ -26,9 +26,11 @@ from ._errors import (
     Unavailable,
     UpstreamDown,
 )
+from ._fallback import fallbacks
 from ._frames import Cause, Code, Holder, Limits, Why
 from ._lease import Lease, Leases
 from ._session import Session
+from ._tls import TlsSocket
 
 __all__ = [
     "Cancelled",
@@ -49,10 +51,12 @@ __all__ = [
     "Session",
     "ShuttingDown",
     "TimedOut",
+    "TlsSocket",
     "TooManyFiles",
     "Disabled",
     "TooManySessions",
     "Unavailable",
     "UpstreamDown",
     "Why",
+    "fallbacks",
 ]

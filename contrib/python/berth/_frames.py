@@ -78,6 +78,7 @@ class LeaseRequest:
     count: int = _wire.uint32(3)
     timeout_ms: Optional[int] = _wire.optional_uint64(4)
     traceparent: str = _wire.text(5)
+    detach: bool = _wire.boolean(6)
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,7 @@ class GrantedLease:
     lease_id: int = _wire.uint64(1)
     reused: bool = _wire.boolean(2)
     slot: bool = _wire.boolean(3)  # no descriptor comes with it
+    detached: bool = _wire.boolean(4)  # the connection is the program's alone
 
 
 @dataclass(frozen=True)

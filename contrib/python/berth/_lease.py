@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Iterable, Optional, Tuple, Type, overload
 
 from ._errors import Error, protocol_error
 from ._frames import GrantedLease, Outcome
+from ._tls import know_tls
 
 if TYPE_CHECKING:
     from ._session import Session
@@ -26,11 +27,14 @@ class Lease:
     sock    a connected socket.socket, blocking. It belongs to the lease: do not keep duplicates
             of it, nor use it after the lease. The end of the lease closes it, makefile() objects
             included; closing it earlier is harmless. Whoever takes the descriptor away with
-            sock.detach() must close it before the lease ends.
+            sock.detach() must close it before the lease ends. Under kernel TLS it is a
+            berth.TlsSocket, to which the server's close_notify is the end of the stream.
     id      the lease's number, as in `berthctl leases`; never used twice.
     key     what was asked for.
     reused  whether the connection has been leased before, to whomever. A fresh one may hold the
             server's greeting.
+    fallback  None, or why berthd was absent (a berth.Error): then the connection was dialled
+            without it, `id` is 0, and the end of the lease closes it.
     slot    whether it is a bare slot: the right to open one descriptor of one's own, counted in
             the daemon's budget, until the lease ends. Then sock is closed from the beginning.
     """
@@ -46,6 +50,8 @@ class Lease:
         self.id = granted.lease_id
         self.reused = granted.reused
         self.slot = granted.slot
+        self.fallback: Optional[Error] = None
+        self._detached = granted.detached  # there is nothing to give back
         self.key = ""
         self._session = session
         self._revoked: Optional[Error] = None
@@ -98,25 +104,39 @@ class Lease:
         error: Optional[BaseException],
         trace: Optional[TracebackType],
     ) -> None:
-        if self._session._in_child():
-            self._close()  # this process's copy; the lease is the parent's
-        else:
-            self._give_back(Outcome.REUSE if kind is None else Outcome.DISCARD)
+        self._end(finished=kind is None)
 
     def __del__(self, _warn: Any = warnings.warn) -> None:
         if not self._owned or self._returned:
             return
-        if self._session._in_child():
-            self._close()
-            return
         self._close()
+        if self._detached or self._session._in_child():
+            return
         if not self._handed_over:
             self._session._return(self.id, Outcome.REUSE, wait=False)  # untouched
             return
         self._session._return(self.id, Outcome.DISCARD, wait=False)
         _warn(f"{self!r} was neither released nor discarded", ResourceWarning, source=self)
 
+    # --- for adapters ---
+
+    def _end(self, finished: bool) -> None:
+        """In a child of fork(2): closes this process's copy; the lease is the parent's."""
+        if self._session._in_child():
+            self._close()
+        else:
+            self._give_back(Outcome.REUSE if finished else Outcome.DISCARD)
+
     # --- for Session ---
+
+    @classmethod
+    def _instead(cls, session: Session, key: str, sock: socket.socket, absence: Error) -> Lease:
+        lease = cls(session, GrantedLease(detached=True), -1)
+        lease.sock = sock
+        lease.key = key
+        lease.fallback = absence
+        lease._owned = lease._handed_over = True
+        return lease
 
     def _own(self) -> None:
         self._owned = True
@@ -129,6 +149,11 @@ class Lease:
             self.sock.settimeout(None)
         self._handed_over = True
 
+    def _take(self) -> socket.socket:
+        """The socket for good. Requires: handed over, and detached."""
+        self._returned = True
+        return self.sock
+
     def _open(self) -> None:
         # May run again if a signal's exception cut it short: the socket object then takes the
         # same descriptor once more, which changes nothing.
@@ -138,6 +163,7 @@ class Lease:
             self.sock.__init__(fileno=self._fd)  # type: ignore[misc]
         except OSError as error:
             raise protocol_error("a granted descriptor is no socket") from error
+        know_tls(self.sock)
         self._fd = -1
 
     def _close(self) -> None:
@@ -155,7 +181,8 @@ class Lease:
         if self._returned:
             return
         self._close()
-        self._session._return(self.id, outcome, wait=True)
+        if not self._detached:
+            self._session._return(self.id, outcome, wait=True)
         self._returned = True  # last: cut short by an exception, __del__ does the rest
 
 

@@ -6,6 +6,7 @@ import array
 import collections
 import errno
 import math
+import os
 import select
 import socket
 import struct
@@ -64,7 +65,7 @@ def _is_connected(sock: socket.socket) -> bool:
     return True
 
 
-def _dial(path: str, deadline: float) -> socket.socket:
+def dial(path: str, deadline: float) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         # A full backlog makes connect(2) wait as long as a send may, and cannot be polled for.
@@ -92,14 +93,21 @@ class Line:
     means another file. Finalizers call in here, hence a lock that one thread may take twice.
     """
 
-    def __init__(self, path: str, deadline: float) -> None:
-        self._sock = _dial(path, deadline)
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
         self._lock = threading.RLock()
         self._users = 0
         self._over = False
         self._unsent: Deque[bytes] = collections.deque()
         # Received and not yet understood. Owns the descriptors of its packets.
         self.inbox: Deque[Packet] = collections.deque()
+
+    @classmethod
+    def closed(cls) -> Line:
+        """One that was never connected."""
+        line = cls(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+        line.close()
+        return line
 
     def __enter__(self) -> Line:
         with self._lock:
@@ -129,6 +137,11 @@ class Line:
     def close_copy(self) -> None:
         """In a forked child: closes its descriptor. The parent's connection goes on."""
         self._sock.close()  # without the lock: who held it may not exist here
+
+    def duplicate(self) -> int:
+        """A descriptor of one's own to poll: readable when there is something to receive()."""
+        with self:
+            return os.dup(self._sock.fileno())
 
     def wait(self, deadline: Optional[float]) -> bool:
         """Whether there is something to receive (the end, too) before `deadline`."""
@@ -174,7 +187,7 @@ class Line:
         while not done:
             if not self._poll(select.POLLOUT, deadline):
                 return False
-            done = self._flush()
+            done = self.flush()
         return True
 
     def post(self, frame: bytes) -> bool:
@@ -182,9 +195,10 @@ class Line:
         if not self._unsent and self._try_send(frame):
             return True
         self._unsent.append(frame)
-        return self._flush()
+        return self.flush()
 
-    def _flush(self) -> bool:
+    def flush(self) -> bool:
+        """Sends what was kept, without waiting; False if some of it is still kept."""
         # Threads that flush at once may swap frames. That is harmless: each frame is complete in
         # itself, and a Cancel that overtakes its request only makes the grant come late.
         while self._unsent:

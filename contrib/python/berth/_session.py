@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import functools
 import itertools
 import math
 import os
+import socket
 import sys
 import threading
 import time
@@ -27,15 +29,18 @@ from ._errors import (
     error_of,
     protocol_error,
 )
+from ._fallback import Server, is_absence
 from ._frames import Code, Limits, MalformedFrame, Outcome
 from ._lease import Lease, Leases
-from ._line import Line, Packet, descriptors_of, is_oversized, seconds_left, was_truncated
+from ._line import Line, Packet, dial, descriptors_of, is_oversized, seconds_left, was_truncated
 
 _ANSWER_SECONDS = 10.0  # for what berthd answers at once
 _GRACE_SECONDS = 2.0  # a request's timeout is the daemon's to tell; it gets so long to do it
 _LINGER_SECONDS = 1.0  # for the answer to a Cancel, which comes at once too
 _RELEASE_SECONDS = 1.0  # for room to send a Release
 _NAP_SECONDS = 1.0  # see Session._wait
+
+_ALL = Limits(_frames.MAX_FRAME_BYTES, 64, 4096, 256)  # of a daemon that is not there
 
 _Answer = Union[List[Lease], _frames.KeyList, Error]
 
@@ -85,12 +90,14 @@ def _deadline(timeout: Optional[float], grace: float = 0.0) -> Optional[float]:
 class _Waiter:
     """A request whose answer has not been taken yet. Guarded by the session's lock."""
 
+    can_lead = True  # whether it reads for others when it is woken without an answer
+
     def __init__(self, request_id: int, kind: type, count: int, lock: Any) -> None:
         self.request_id = request_id
         self.kind = kind  # the frame that answers it, if it is not refused
         self.count = count  # the leases that it asks for
         self.answer: Optional[_Answer] = None
-        self.wake = threading.Condition(lock)
+        self.wake: Any = threading.Condition(lock)
 
 
 class _Delivery:
@@ -159,6 +166,8 @@ class Session:
              it is there, else /run/berth/lease.sock.
     name     what the program calls itself, for people who look at the daemon; cut at 64 bytes.
     timeout  seconds until the daemon must have answered.
+    may_be_absent  no berthd is no error: then all requests fail as they do once a session has
+             ended, but for those with a fallback.
 
     Threads may share a session. Of those that wait for an answer one reads for all of them, and
     giving back never waits for one that waits. A session works only in the process that opened
@@ -172,6 +181,7 @@ class Session:
         *,
         name: Optional[str] = None,
         timeout: float = 10.0,
+        may_be_absent: bool = False,
     ) -> None:
         self._pid = os.getpid()
         self._lock = threading.RLock()
@@ -182,12 +192,16 @@ class Session:
         self._ended: Optional[Callable[[], Error]] = None
         self._held: Dict[int, weakref.ref[Lease]] = {}  # by lease id; for Revoked
         deadline = time.monotonic() + timeout
-        self._line = Line(default_path() if path is None else os.fspath(path), deadline)
+        self._may_be_absent = may_be_absent
         try:
+            self._line = Line(dial(default_path() if path is None else os.fspath(path), deadline))
             welcome = self._greet(_program_name() if name is None else name, deadline)
-        except BaseException:
-            self.close()
-            raise
+        except BaseException as error:
+            if hasattr(self, "_line"):
+                self.close()
+            if not (may_be_absent and isinstance(error, Error) and is_absence(error)):
+                raise
+            welcome = self._do_without(error)
         self.id: int = welcome.session_id
         self.token: bytes = welcome.token
         self.limits: Limits = welcome.limits or Limits()
@@ -201,24 +215,58 @@ class Session:
         return self._ended is not None
 
     def lease(
-        self, key: str, timeout: Optional[float] = None, *, traceparent: str = ""
+        self,
+        key: str,
+        timeout: Optional[float] = None,
+        *,
+        traceparent: str = "",
+        fallback: Optional[str] = None,
     ) -> Lease:
         """Waits for one connection of `key`, at most `timeout` seconds.
 
         timeout None: the pool's acquire_timeout; 0: answered at once, without a dial.
         traceparent: W3C trace context, for the daemon's logs and traces.
+        fallback: a server, tcp://HOST:PORT or unix:///PATH, that is dialled where berthd is absent:
+        none ran, or it has gone or is going. What it refuses stays refused. The dial keeps to
+        `timeout` (None: 5 s), but for the lookup of a name.
 
         Raises Error: TimedOut, NoSuchKey, NotPermitted, UpstreamDown, …; TooManyFiles if this
         process may not open another file. If an exception ends the wait, as KeyboardInterrupt
         does, the request is withdrawn.
         """
-        return self._lease(key, 1, timeout, traceparent)[0]
+        return self._lease(key, 1, timeout, traceparent, fallback)[0]
 
     def lease_many(
-        self, key: str, n: int, timeout: Optional[float] = None, *, traceparent: str = ""
+        self,
+        key: str,
+        n: int,
+        timeout: Optional[float] = None,
+        *,
+        traceparent: str = "",
+        fallback: Optional[str] = None,
     ) -> Leases:
         """Waits for `n` connections of `key`: all of them or none. Otherwise as lease()."""
-        return Leases(self._lease(key, n, timeout, traceparent))
+        return Leases(self._lease(key, n, timeout, traceparent, fallback))
+
+    def take(
+        self,
+        key: str,
+        timeout: Optional[float] = None,
+        *,
+        traceparent: str = "",
+        fallback: Optional[str] = None,
+    ) -> socket.socket:
+        """Waits for one connection of `key`, for good. Otherwise as lease().
+
+        The socket is the caller's to close. It has left the daemon's pool and its limits, never
+        goes back, and works on when the session has ended. A daemon that is too old for this is an
+        Error of code VERSION.
+        """
+        (lease,) = self._lease(key, 1, timeout, traceparent, fallback, detach=True)
+        if not lease._detached:
+            lease.release()
+            raise error_of(Code.VERSION, "this berthd is too old for detached leases")
+        return lease._take()
 
     def keys(self) -> List[str]:
         """The keys that this session may lease, sorted."""
@@ -245,7 +293,8 @@ class Session:
             )
 
     def __enter__(self) -> Session:
-        self._check()
+        if not self._may_be_absent:
+            self._check()
         return self
 
     def __exit__(
@@ -299,6 +348,11 @@ class Session:
         if self._ended is not None:
             raise self._ended()
 
+    def _do_without(self, absence: Error) -> _frames.Welcome:
+        self._line = Line.closed()
+        self._ended = functools.partial(copy.copy, absence)
+        return _frames.Welcome(_frames.VERSION, limits=_ALL)
+
     def _greet(self, name: str, deadline: float) -> _frames.Welcome:
         hello = _frames.Hello(_frames.VERSION, _cut(name, _frames.MAX_NAME_BYTES))
         self._line.send(_frames.encode_client(hello), deadline)
@@ -309,25 +363,57 @@ class Session:
         return _welcome_of(packet)
 
     def _lease(
-        self, key: str, count: int, timeout: Optional[float], traceparent: str
+        self,
+        key: str,
+        count: int,
+        timeout: Optional[float],
+        traceparent: str,
+        fallback: Optional[str],
+        detach: bool = False,
     ) -> List[Lease]:
-        self._check()
+        server = Server(fallback) if fallback is not None else None
+        start = time.monotonic()
+        try:
+            return self._lease_from_berthd(key, count, timeout, traceparent, detach)
+        except Error as error:
+            if server is None or not is_absence(error):
+                raise
+            absence = error
+        try:
+            socks = server.connect(count, timeout, start)
+        except Error as error:
+            words = f"{error}; it was dialled because berthd is absent: {absence}"
+            raise type(error)(error.errno, words, error.code) from absence
+        return [Lease._instead(self, key, sock, absence) for sock in socks]
+
+    def _lease_from_berthd(
+        self, key: str, count: int, timeout: Optional[float], traceparent: str, detach: bool
+    ) -> List[Lease]:
+        request = self._lease_request(key, count, timeout, traceparent, detach)
+        leases = self._ask(request, _frames.Grant, count, _deadline(timeout, _GRACE_SECONDS))
+        assert isinstance(leases, list)
+        _hand_over(leases, key)
+        return leases
+
+    def _lease_request(
+        self,
+        key: str,
+        count: int,
+        timeout: Optional[float],
+        traceparent: str,
+        detach: bool = False,
+    ) -> _frames.LeaseRequest:
+        self._refuse_in_child()
         _check_text("key", key, _frames.MAX_KEY_BYTES)
         _check_text("traceparent", traceparent, _frames.MAX_TRACEPARENT_BYTES)
         if not 1 <= count <= self.limits.max_count:
             most = self.limits.max_count
             raise InvalidRequest(errno.EINVAL, f"n is {count}, not between 1 and {most}")
         timeout_ms = _milliseconds(timeout)
-        request = _frames.LeaseRequest(next(self._ids), key, count, timeout_ms, traceparent)
-        leases = self._ask(request, _frames.Grant, count, _deadline(timeout, _GRACE_SECONDS))
-        assert isinstance(leases, list)
-        try:
-            for lease in leases:
-                lease._hand_over(key)
-        except BaseException:
-            _drop_answer(leases, Outcome.DISCARD)
-            raise
-        return leases
+        self._check()
+        return _frames.LeaseRequest(
+            next(self._ids), key, count, timeout_ms, traceparent, detach
+        )
 
     def _list_keys(self, after: str) -> _frames.KeyList:
         self._check()
@@ -422,7 +508,7 @@ class Session:
             if self._leader is not None:
                 return
             for other in list(self._waiting.values()):
-                if other is not waiter and other.answer is None:
+                if other is not waiter and other.answer is None and other.can_lead:
                     other.wake.notify()
                     return
 
@@ -479,7 +565,8 @@ class Session:
         # A grant that nobody waits for goes back as its leases are dropped.
         for lease in delivery.leases:
             lease._own()
-            self._held[lease.id] = weakref.ref(lease)
+            if not lease._detached:
+                self._held[lease.id] = weakref.ref(lease)
         if waiter is not None and waiter.answer is None:
             waiter.answer = delivery.result()
             waiter.wake.notify()
@@ -528,6 +615,15 @@ def _violation(error: Exception) -> Error:
 def _close_descriptors(packet: Packet) -> None:
     for fd in descriptors_of(packet):
         os.close(fd)
+
+
+def _hand_over(leases: List[Lease], key: str) -> None:
+    try:
+        for lease in leases:
+            lease._hand_over(key)
+    except BaseException:
+        _drop_answer(leases, Outcome.DISCARD)
+        raise
 
 
 def _drop_answer(answer: Optional[_Answer], outcome: Outcome) -> None:

@@ -47,11 +47,11 @@ class Peer:
         self.send(frames.Welcome(1, 7, b"0123456789abcdef", frames.Limits(**known)))
         return hello
 
-    def grant(self, request, lease_ids, reused=False, before=lambda far: None):
+    def grant(self, request, lease_ids, reused=False, before=lambda far: None, detached=False):
         """Answers with fresh connections; returns the servers' ends, and tells them to `before`."""
         near, far = zip(*(socket.socketpair() for _ in lease_ids))
         before(far)
-        leases = tuple(frames.GrantedLease(lease_id, reused) for lease_id in lease_ids)
+        leases = tuple(frames.GrantedLease(each, reused, detached=detached) for each in lease_ids)
         try:
             self.send(frames.Grant(request.request_id, leases), [s.fileno() for s in near])
         finally:

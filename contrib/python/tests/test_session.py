@@ -6,6 +6,7 @@ import os
 import pickle
 import socket
 import threading
+import time
 
 import pytest
 
@@ -158,6 +159,59 @@ def test_detached_descriptor_is_the_users(pool):
     os.fstat(fd)
     os.close(fd)
     finish(s, pool)
+
+
+def test_a_taken_socket_is_the_callers_and_goes_back_to_nobody(daemon):
+    servers = []
+
+    def script(peer):
+        peer.greet()
+        request = peer.expect(frames.LeaseRequest)
+        assert request.detach
+        servers.extend(peer.grant(request, [5], detached=True))
+        peer.expect_end()
+
+    with berth.Session(daemon(script).path) as s:
+        sock = s.take("ssh")
+    gc.collect()
+    assert type(sock) is socket.socket
+    sock.sendall(b"hello")
+    assert servers[0].recv(10) == b"hello"
+    sock.close()
+    with servers[0]:
+        assert servers[0].recv(10) == b""
+
+
+def test_a_daemon_that_cannot_detach_gets_its_connection_back(daemon):
+    def script(peer):
+        peer.greet()
+        (server,) = peer.grant(peer.expect(frames.LeaseRequest), [5])
+        with server:
+            assert peer.expect(frames.Release) == frames.Release(5, Outcome.REUSE)
+
+    with berth.Session(daemon(script).path) as s:
+        with pytest.raises(berth.Error, match="too old for detached leases") as refused:
+            s.take("ssh")
+        assert refused.value.code == berth.Code.VERSION
+
+
+def test_a_connection_for_good_that_nobody_waits_for_is_closed(daemon):
+    """The wait ended before; there is no lease to give back."""
+
+    def script(peer):
+        peer.greet()
+        request = peer.expect(frames.LeaseRequest)
+        peer.expect(frames.Cancel)
+        (server,) = peer.grant(request, [5], detached=True)
+        with server:
+            assert server.recv(10) == b""
+        peer.send(frames.KeyList(peer.expect(frames.ListKeys).request_id, ()))
+
+    with berth.Session(daemon(script).path) as s:
+        with pytest.raises(berth.TimedOut):
+            request = frames.LeaseRequest(99, "ssh", 1, detach=True)
+            s._ask(request, frames.Grant, 1, time.monotonic())
+        s.keys()
 
 
 def test_default_timeout_of_the_socket_module_does_not_apply(pool):

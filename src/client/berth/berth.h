@@ -128,12 +128,17 @@ typedef enum berth_outcome {
 
 /* One lease. The caller owns fd until berth_release() closes it. A lease of a slot has none: it is
  * the right to open a descriptor of one's own, counted in berthd's budget, until berth_release().
+ * A detached connection is no lease: fd is the caller's for good, to be closed with close(2).
  */
 typedef struct berth_grant {
-  uint64_t id;     /* never 0 for a lease; never used twice */
+  uint64_t id;     /* never 0 for a lease; never used twice. 0: no lease, or detached.
+                      BERTH_FALLBACK: berthd was absent, see berth_options */
   int fd;          /* connected, blocking, CLOEXEC; -1: no lease, or a slot's */
   unsigned reused; /* 1: the connection has been leased before; 0: it is new */
 } berth_grant;
+
+/* The id of what libberth has dialled itself; see berth_options.fallback. */
+#define BERTH_FALLBACK UINT64_MAX
 
 /* What a request may say. Begin with BERTH_OPTIONS_INIT, so that later versions can add to it. */
 typedef struct berth_options {
@@ -142,10 +147,14 @@ typedef struct berth_options {
                               berthd alone keeps; 0: only what is there at once. A timeout is kept
                               within 2 s even if berthd hangs; -1 is not */
   const char* traceparent; /* W3C trace context, at most 128 bytes; NULL: none */
+  unsigned detach;         /* 1: for good. The connections leave berthd's pool and its limits, and
+                              live on after the session; there is nothing to release */
+  const char* fallback;    /* a server to dial where berthd is absent: tcp://HOST:PORT or
+                              unix:///PATH; NULL: none. See berth_lease() */
 } berth_options;
 
 /* clang-format off */
-#define BERTH_OPTIONS_INIT { sizeof(berth_options), -1, NULL }
+#define BERTH_OPTIONS_INIT { sizeof(berth_options), -1, NULL, 0, NULL }
 /* clang-format on */
 
 /* ---- sessions ---- */
@@ -168,9 +177,21 @@ BERTH_API uint64_t berth_session_id(const berth_session* session);
 /* ---- leases, waiting ---- */
 
 /* Leases one connection of `key`. `options` may be NULL. On failure out->fd is -1 and out->id 0,
- * unless an argument was NULL. */
+ * unless an argument was NULL.
+ *
+ * With options->fallback the program goes on without berthd: where berthd is absent, which is when
+ * berth_absent() says so, the call dials that server itself, within the timeout (-1: 5 s; looking a
+ * name up has the time of the C library's). `session` may be NULL then: berthd was absent when it
+ * was to be opened. The connection is plain: berthd knows nothing of it, and neither checks, login
+ * nor limits of the pool count. Its id is BERTH_FALLBACK, or 0 with `detach`; berth_release() closes
+ * it. berth_error() says why berthd was absent, for the log. Nothing that berthd refuses is dialled.
+ *   -EHOSTDOWN    berthd is absent, and the server cannot be reached either
+ *   -ETIMEDOUT    nor in time */
 BERTH_API int berth_lease(berth_session* session, const char* key, const berth_options* options,
                           berth_grant* out);
+
+/* How many connections this process has dialled as fallbacks. */
+BERTH_API uint64_t berth_fallbacks(void);
 
 /* Leases n connections of `key` (1 to BERTH_MAX_COUNT), all or none, into out[0] to out[n-1]; on
  * failure each is as berth_lease() leaves it. */
@@ -180,8 +201,10 @@ BERTH_API int berth_lease_many(berth_session* session, const char* key, unsigned
 /* Gives a lease back: closes grant->fd, then tells berthd without waiting for an answer, and sets
  * fd to -1 and id to 0. Stop asynchronous I/O on the descriptor and take it out of epoll sets
  * before; close duplicates of it yourself. May wait while berthd is behind in reading. If berthd is
- * gone it reads what came before that, without waiting, to tell why.
- *   -EINVAL      the grant holds no lease (released already through this struct); nothing done
+ * gone it reads what came before that, without waiting, to tell why. A fallback is only closed;
+ * `session` may be NULL then.
+ *   -EINVAL      the grant holds no lease (released already through this struct, or detached);
+ *                nothing done
  *   -ESTALE      this session holds no such lease (released through a copy); nothing done, not
  *                even a close
  *   -EOWNERDEAD  berthd had taken the lease away; the descriptor is closed
@@ -230,7 +253,7 @@ typedef struct berth_event {
 /* The descriptor to poll. Poll it, and do nothing else with it; it closes with the session. */
 BERTH_API int berth_session_fd(const berth_session* session);
 
-/* Sends a request for n connections; *request_id, written on success only, names its event.
+/* Sends a request for n connections, without a fallback (-EINVAL); *request_id, written on success only, names its event.
  * -EAGAIN: berthd is behind in reading, nothing was sent; try again when the descriptor is
  * writable. */
 BERTH_API int berth_submit(berth_session* session, const char* key, unsigned n,
@@ -269,6 +292,11 @@ BERTH_API int berth_shutdown_write(int fd);
  * clear it, so look at results first; but the message of an event replaces it. The text lives until
  * the thread's next call of libberth. */
 BERTH_API const char* berth_error(void);
+
+/* 1: this thread's last error was that no berthd is there: none runs (berth_session_open), the
+ * session has ended because berthd did or stops, or berthd stops and leases no more. 0: any other.
+ * What berthd refuses is no absence, nor is a berthd that does not answer. */
+BERTH_API int berth_absent(void);
 
 /* The Code of this thread's last error; an event has its own, and leaves this one alone. For an
  * error that berthd did not send, the Code nearest to it. */

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <berth/berth.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
@@ -91,6 +92,7 @@ class [[nodiscard]] Result {
 struct LeaseOptions {
   int64_t timeout_ms = -1;  // as berth_options.timeout_ms
   std::string traceparent = {};
+  std::string fallback = {};  // as berth_options.fallback; empty: none
 };
 
 // One leased connection. Owns its descriptor; discards the connection unless release() was called.
@@ -111,6 +113,7 @@ class Lease {
   int fd() const { return grant_.fd; }  // -1 once it was given back, and of a slot
   uint64_t id() const { return grant_.id; }
   bool reused() const { return grant_.reused != 0; }
+  bool is_fallback() const { return grant_.id == BERTH_FALLBACK; }
   ssize_t read(void* buffer, size_t size) { return berth_read(grant_.fd, buffer, size); }
 
   // The exchange is finished and another may have the connection. 0 or as berth_release().
@@ -127,6 +130,29 @@ class Lease {
   berth_grant grant_;
 };
 
+// A detached connection. Owns its descriptor, and closes it; needs no session.
+class Socket {
+ public:
+  explicit Socket(int fd) : fd_(fd) {}
+  Socket(Socket&& other) noexcept : fd_(other.release()) {}
+  Socket& operator=(Socket&& other) noexcept {
+    if (this == &other) return *this;
+    if (fd_ >= 0) ::close(fd_);
+    fd_ = other.release();
+    return *this;
+  }
+  ~Socket() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+
+  int fd() const { return fd_; }
+  // The caller's to close from now on.
+  int release() { return std::exchange(fd_, -1); }
+
+ private:
+  int fd_;
+};
+
 class Session {
  public:
   // As berth_session_open_named(); an empty path or name is its NULL.
@@ -135,6 +161,13 @@ class Session {
     const int result = berth_session_open_named(or_null(path), or_null(name), &session);
     if (result < 0) return Error::last(result);
     return Session(session);
+  }
+  // The same, for programs that go on without berthd: where it is absent the session is one of
+  // which only lease(), lease_many() and take() work, by their fallback.
+  static Result<Session> open_if_there(const std::string& path = {}, const std::string& name = {}) {
+    auto session = open(path, name);
+    if (!session && berth_absent() != 0) return Session(nullptr);
+    return session;
   }
   Session(Session&& other) noexcept : session_(std::exchange(other.session_, nullptr)) {}
   Session& operator=(Session&& other) noexcept {
@@ -164,6 +197,16 @@ class Session {
     if (result < 0) return Error::last(result);
     for (unsigned i = 0; i < n; ++i) leases.emplace_back(session_, grants[i]);
     return leases;
+  }
+
+  // One connection for good, as with berth_options.detach.
+  Result<Socket> take(const std::string& key, const LeaseOptions& options = {}) {
+    berth_grant grant;
+    berth_options plain = c_options(options);
+    plain.detach = 1;
+    const int result = berth_lease(session_, key.c_str(), &plain, &grant);
+    if (result < 0) return Error::last(result);
+    return Socket(grant.fd);
   }
 
   // The keys that this session may lease.
@@ -204,6 +247,7 @@ class Session {
     berth_options plain = BERTH_OPTIONS_INIT;
     plain.timeout_ms = options.timeout_ms;
     plain.traceparent = or_null(options.traceparent);
+    plain.fallback = or_null(options.fallback);
     return plain;
   }
 

@@ -39,6 +39,15 @@ TEST(EndpointPattern, AStarBeforeADomainMeansNamesBelowIt) {
   EXPECT_FALSE(matches("tcp://*.example:1", "tcp://a.example.org:1"));
 }
 
+TEST(EndpointPattern, TlsIsASchemeOfItsOwn) {
+  EXPECT_TRUE(matches("tls://*.example:*", "tls://a.example:1"));
+  EXPECT_FALSE(matches("tls://*.example:*", "tcp://a.example:1"));
+  EXPECT_FALSE(matches("tcp://*.example:*", "tls://a.example:1"));
+  EXPECT_EQ(pattern("tls://*.Example:8000-8099").text(), "tls://*.example:8000-8099");
+  EXPECT_EQ(pattern("tls://[::1]:*").text(), "tls://[::1]:*");
+  EXPECT_EQ(fault("tls://h:x"), "\"tls://h:x\": the port must be a number, FIRST-LAST, or *");
+}
+
 TEST(EndpointPattern, APortIsANumberARangeOrAny) {
   EXPECT_TRUE(matches("tcp://h:*", "tcp://h:65535"));
   EXPECT_TRUE(matches("tcp://h:8000-8099", "tcp://h:8000"));

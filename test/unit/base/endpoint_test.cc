@@ -27,9 +27,10 @@ TEST(Endpoint, IsNormalised) {
 }
 
 TEST(Endpoint, SaysWhatIsMissing) {
-  EXPECT_EQ(error("localhost:6379"),
-            "\"localhost:6379\": no scheme; write tcp://HOST:PORT or unix:///PATH");
-  EXPECT_EQ(error(""), "\"\": no scheme; write tcp://HOST:PORT or unix:///PATH");
+  EXPECT_EQ(
+      error("localhost:6379"),
+      "\"localhost:6379\": no scheme; write tcp://HOST:PORT, tls://HOST:PORT or unix:///PATH");
+  EXPECT_EQ(error(""), "\"\": no scheme; write tcp://HOST:PORT, tls://HOST:PORT or unix:///PATH");
   EXPECT_EQ(error("tcp://localhost"),
             "\"tcp://localhost\": the port is missing; write tcp://HOST:PORT");
   EXPECT_EQ(error("tcp://:80"), "\"tcp://:80\": the host is missing; write tcp://HOST:PORT");
@@ -56,8 +57,8 @@ TEST(Endpoint, SaysWhatIsWrong) {
   EXPECT_EQ(error("tcp://a b:80"),
             "\"tcp://a b:80\": the host may have letters, digits, '.', '-' and '_' only");
   EXPECT_EQ(error("http://h:80"),
-            "\"http://h:80\": the scheme \"http\" is not known here; write tcp://HOST:PORT or "
-            "unix:///PATH");
+            "\"http://h:80\": the scheme \"http\" is not known here; write tcp://HOST:PORT, "
+            "tls://HOST:PORT or unix:///PATH");
   EXPECT_EQ(error("unix:///run/"), "\"unix:///run/\": the path names a folder, not a socket");
 }
 
@@ -73,6 +74,38 @@ TEST(Endpoint, AServiceHasNoPort) {
   }
   EXPECT_EQ(error("tcp://_a b._tcp.c"),
             "\"tcp://_a b._tcp.c\": the host may have letters, digits, '.', '-' and '_' only");
+}
+
+TEST(Endpoint, IsAlikeWithTls) {
+  EXPECT_EQ(normal("TLS://DB.Example.COM:6380/"), "tls://db.example.com:6380");
+  EXPECT_EQ(normal("tls://[::1]:443"), "tls://[::1]:443");
+  EXPECT_EQ(normal("tls://_imaps._tcp.example.com"), "tls://_imaps._tcp.example.com");
+  const Endpoint endpoint = std::get<Endpoint>(parse_endpoint("tls://h:1"));
+  EXPECT_EQ(endpoint.kind, Endpoint::Kind::tcp);
+  EXPECT_TRUE(endpoint.secure);
+  EXPECT_EQ(endpoint.address(), "h:1");
+  EXPECT_NE(endpoint, std::get<Endpoint>(parse_endpoint("tcp://h:1")));
+  EXPECT_EQ(error("tls://h"), "\"tls://h\": the port is missing; write tls://HOST:PORT");
+  EXPECT_EQ(error("tls://:1"), "\"tls://:1\": the host is missing; write tls://HOST:PORT");
+  EXPECT_EQ(error("tls://[::1]"),
+            "\"tls://[::1]\": the port is missing; write tls://[ADDRESS]:PORT");
+  EXPECT_EQ(error("tls://::1:1"),
+            "\"tls://::1:1\": an IPv6 address stands in brackets: tls://[ADDRESS]:PORT");
+  EXPECT_EQ(error("tls://_imaps"),
+            "\"tls://_imaps\": a service is named as tls://_SERVICE._PROTO.DOMAIN; any other host "
+            "has a port");
+}
+
+TEST(Endpoint, ACertificateIsForTheHostOrTheDomainOfTheService) {
+  const auto name = [](const char* url) {
+    return std::get<Endpoint>(parse_endpoint(url)).certificate_name();
+  };
+  EXPECT_EQ(name("tls://DB.example.com:1"), "db.example.com");
+  EXPECT_EQ(name("tls://db.example.com.:1"), "db.example.com");
+  EXPECT_EQ(name("tls://192.0.2.1:1"), "192.0.2.1");
+  EXPECT_EQ(name("tls://[fe80::1%eth0]:1"), "fe80::1");
+  EXPECT_EQ(name("tls://_imaps._tcp.example.com"), "example.com");
+  EXPECT_EQ(name("tls://_x.y._tcp.example.com."), "example.com");
 }
 
 TEST(Endpoint, ThePlainHostHasNoBracketsPercentOrColons) {
@@ -93,13 +126,14 @@ TEST(Endpoint, HasTheKernelsAndTheDnsLimits) {
 }
 
 TEST(Endpoint, ErrorsQuoteNoControlCharactersAndNoNovels) {
-  EXPECT_EQ(error("x\n\x1b[31m"), "\"x??[31m\": no scheme; write tcp://HOST:PORT or unix:///PATH");
+  EXPECT_EQ(error("x\n\x1b[31m"),
+            "\"x??[31m\": no scheme; write tcp://HOST:PORT, tls://HOST:PORT or unix:///PATH");
   EXPECT_LT(error(std::string(100'000, 'x')).size(), 200u);
   EXPECT_EQ(error(std::string("unix:///a\0b", 11)),
             "\"unix:///a?b\": a socket's path has no zero byte");
-  EXPECT_EQ(
-      error(std::string("\n\n://", 5)),
-      "\"??://\": the scheme \"??\" is not known here; write tcp://HOST:PORT or unix:///PATH");
+  EXPECT_EQ(error(std::string("\n\n://", 5)),
+            "\"??://\": the scheme \"??\" is not known here; write tcp://HOST:PORT, "
+            "tls://HOST:PORT or unix:///PATH");
 }
 
 }  // namespace

@@ -213,13 +213,29 @@ TEST_F(BrokerTest, AFollowerIsToldWhatHappensInOrder) {
 TEST_F(BrokerTest, AReloadRenewsForTheSettingsOfWhichTheManualSaysSo) {
   static const Steps kSteps = {{Step::Kind::send, "QUIT\r\n", {}, {}}};
   const std::map<std::string, std::function<void(pool::PoolPolicy&)>> changes = {
+      {"protocol", [](auto& p) { p.protocol = "redis"; }},
       {"endpoints", [](auto& p) { p.endpoints[0].port ^= 1; }},
       {"via", [](auto& p) { p.via = std::get<Proxy>(parse_proxy("http://h:1")); }},
       {"via_password_file", [](auto& p) { p.via_password.path = "/p"; }},
+      {"ca", [](auto& p) { p.tls.ca = "/ca"; }},
+      {"certificate", [](auto& p) { p.tls.certificate = "/c"; }},
+      {"private_key", [](auto& p) { p.tls.private_key = "/k"; }},
+      {"server_name", [](auto& p) { p.tls.server_name = "h"; }},
+      {"verify", [](auto& p) { p.tls.verify = TlsVerify::chain_only; }},
+      {"insecure", [](auto& p) { p.insecure = true; }},
+      {"alpn", [](auto& p) { p.tls.alpn = {"h2"}; }},
+      {"starttls", [](auto& p) { p.starttls = true; }},
       {"allow_users", [](auto& p) { p.allow_uids.push_back(4711); }},
       {"allow_groups", [](auto& p) { p.allow_gids.push_back(4711); }},
       {"share", [](auto& p) { p.share = pool::Share::socket; }},
       {"sandbox", [](auto& p) { p.sandbox = pool::Sandbox::pinned; }},
+      {"handoff", [](auto& p) { p.handoff = pool::Handoff::relay; }},
+      {"listen",
+       [this](auto& p) {
+         p.listen = {{.kind = Endpoint::Kind::unix_path, .host = {}, .path = folder_ + "/l.sock"}};
+       }},
+      {"listen_mode", [](auto& p) { p.listen_mode = 0600; }},
+      {"lazy", [](auto& p) { p.lazy = true; }},
       {"max_connections", [](auto& p) { p.max_connections = 7; }},
       {"max_idle", [](auto& p) { p.max_idle = 7; }},
       {"min_idle", [](auto& p) { p.min_idle = 1; }},
@@ -259,7 +275,6 @@ TEST_F(BrokerTest, AReloadRenewsForTheSettingsOfWhichTheManualSaysSo) {
   start();
   const pool::PoolPolicy original = policy();
   for (const auto& setting : config::pool_settings()) {
-    if (setting.name == "protocol") continue;  // it has one value yet
     ASSERT_TRUE(changes.contains(std::string(setting.name))) << setting.name;
     policy() = original;
     ASSERT_TRUE(broker_->reload(settings_).ok());
@@ -383,6 +398,31 @@ TEST_F(BrokerTest, MinIdleBeyondThreeQuartersOfTheDescriptorsIsRefused) {
       "min_idle of all pools is 31 together, more than three quarters of the 40 descriptors that "
       "the fd limit (RLIMIT_NOFILE) leaves",
       opened.message());
+}
+
+TEST_F(BrokerTest, ADetachedConnectionIsTheClientsAlone) {
+  policy().max_connections = 1;
+  start();
+  std::vector<UniqueFd> first, second;
+  {
+    Client client(settings_.daemon.lease_socket);
+    greet(client);
+    for (std::vector<UniqueFd>* fds : {&first, &second}) {
+      client.send(wire::LeaseRequest{++request_, "up", 1, {}, "", true});
+      const auto grant = expect<wire::Grant>(client, fds);
+      EXPECT_TRUE(grant.leases[0].detached);
+      client.send(wire::Release{grant.leases[0].lease_id, Outcome::kDiscard, 50});
+      EXPECT_EQ(Code::kNoSuchLease, expect<wire::Released>(client).code);
+    }
+  }
+  run_until([&] { return broker_->driver().depot().budget().used() == 1; });  // the lease socket
+  UniqueFd server = upstream_.accept();
+  ASSERT_EQ(1u, first.size());
+  EXPECT_EQ(2, write(first[0].get(), "hi", 2));
+  char bytes[3];
+  EXPECT_EQ(2, read(server.get(), bytes, sizeof bytes));
+  first.clear();
+  EXPECT_EQ(0, read(server.get(), bytes, sizeof bytes)) << "its close is the connection's end";
 }
 
 TEST_F(BrokerTest, EndGivesEverythingBack) {

@@ -20,7 +20,7 @@ struct Server {
         listener(net::test::listen_at(address, silent ? 0 : 16)) {
     while (silent && fills.size() < 4) {
       fills.emplace_back(socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-      connect(fills.back().get(), address.raw(), address.length);
+      (void)connect(fills.back().get(), address.raw(), address.length);
     }
   }
 
@@ -71,7 +71,7 @@ class DialerTest : public testing::Test {
   std::map<ConnectionId, absl::StatusOr<Dialed>> results_;
   loop::Loop loop_;
   Resolver resolver_{loop_,
-                     [this](const Question&, std::function<void(net::Answer)> done) {
+                     [this](const Question&, const std::function<void(net::Answer)>& done) {
                        ++lookups_;
                        done(answers_.back());
                      },
@@ -171,6 +171,7 @@ TEST_F(DialerTest, WhereAllFailEachIsNamed) {
 
 TEST_F(DialerTest, WhereManyFailTheLastIsNamed) {
   std::vector<SocketAddress> many;
+  many.reserve(20);
   for (int i = 0; i < 20; ++i) many.push_back(dead());
   EXPECT_EQ(text(dial(many)),
             "connect to " + many.back().text() + ": Connection refused (the last of 20 addresses)");

@@ -42,7 +42,7 @@ class DnsClientTest : public testing::Test {
   }
 
   void ask(DnsClient& client, const std::string& url) {
-    client.ask(std::get<Endpoint>(parse_endpoint(url)), [this](net::Answer answer) {
+    client.ask(std::get<Endpoint>(parse_endpoint(url)), [this](const net::Answer& answer) {
       errors_.push_back(answer.error);
       if (errors_.size() == expected_) loop_.stop();
     });

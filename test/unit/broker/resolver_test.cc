@@ -47,7 +47,7 @@ class ResolverTest : public testing::Test {
 
   // Asks; tells the first address, the error, or "" while there is no answer.
   std::shared_ptr<std::string> ask(const Question& question) {
-    const auto told = std::make_shared<std::string>();
+    auto told = std::make_shared<std::string>();
     resolver_.ask(question, [told](const Resolver::Found& found) {
       *told = found.ok() ? found->front().text() : std::string(found.status().message());
     });
@@ -288,7 +288,8 @@ TEST_F(ResolverTest, AnAnswerThatComesTooLateIsWithoutEffect) {
   std::function<void(net::Answer)> late;
   {
     Resolver resolver(
-        loop_, [&](const Question&, std::function<void(net::Answer)> done) { late = done; },
+        loop_,
+        [&](const Question&, std::function<void(net::Answer)> done) { late = std::move(done); },
         [](ConnectionId) {}, 1);
     resolver.ask(question("a"), [](const Resolver::Found&) { FAIL(); });
   }

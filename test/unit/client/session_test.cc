@@ -97,6 +97,105 @@ TEST(Session, ABatchComesWholeAndInOrder) {
   berth_session_close(session);
 }
 
+std::vector<UniqueFd> grant_for_good(Peer& peer, const wire::LeaseRequest& request, bool detached) {
+  std::vector<UniqueFd> far;
+  std::vector<UniqueFd> near;
+  std::vector<int> fds;
+  wire::Grant grant{request.request_id, {}};
+  for (uint64_t id = 7; id < 7 + request.count; ++id) {
+    int pair[2];
+    EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    near.emplace_back(pair[0]);
+    far.emplace_back(pair[1]);
+    fds.push_back(pair[0]);
+    grant.leases.push_back({id, false, false, detached});
+  }
+  peer.send(grant, fds);
+  return far;
+}
+
+berth_options for_good() {
+  berth_options options = BERTH_OPTIONS_INIT;
+  options.detach = 1;
+  return options;
+}
+
+TEST(Session, ADetachedConnectionIsTheCallersAndNoLease) {
+  std::vector<UniqueFd> far;
+  SessionServer server([&](Peer& peer) {
+    peer.welcome();
+    const auto request = peer.expect<wire::LeaseRequest>();
+    EXPECT_TRUE(request.detach);
+    far = grant_for_good(peer, request, true);
+    peer.expect_end();
+  });
+  berth_session* session = open_session(server);
+  const berth_options options = for_good();
+  berth_grant grants[2];
+  ASSERT_EQ(berth_lease_many(session, "ssh", 2, &options, grants), 0) << berth_error();
+  EXPECT_EQ(grants[0].id, 0u);
+  EXPECT_EQ(berth_release(session, &grants[0], BERTH_REUSE), -EINVAL);
+  berth_session_close(session);
+  for (const berth_grant& grant : grants) {
+    EXPECT_EQ(::write(grant.fd, "x", 1), 1);
+    EXPECT_EQ(::close(grant.fd), 0);
+  }
+}
+
+TEST(Session, ADaemonThatCannotDetachGetsItsConnectionsBack) {
+  SessionServer server([](Peer& peer) {
+    peer.welcome();
+    const auto request = peer.expect<wire::LeaseRequest>();
+    const auto far = grant_for_good(peer, request, false);
+    EXPECT_EQ(peer.expect<wire::Release>(), (wire::Release{7, wire::Outcome::kReuse, 0}));
+    const auto next = peer.expect<wire::LeaseRequest>();
+    peer.grant(next, 9);
+    EXPECT_EQ(peer.expect<wire::Release>().lease_id, 9u);
+  });
+  berth_session* session = open_session(server);
+  const berth_options options = for_good();
+  berth_grant grant;
+  EXPECT_EQ(berth_lease(session, "ssh", &options, &grant), -EPROTONOSUPPORT);
+  EXPECT_STREQ(berth_error(),
+               "this berthd is too old for detached leases; what it granted went back untouched");
+  EXPECT_EQ(grant.fd, -1);
+  EXPECT_EQ(berth_lease(session, "ssh", nullptr, &grant), 0) << "the session lives";
+  EXPECT_EQ(berth_release(session, &grant, BERTH_REUSE), 0);
+  berth_session_close(session);
+}
+
+TEST(Session, ADetachedGrantThatNobodyAskedForEndsTheSession) {
+  SessionServer server([](Peer& peer) {
+    peer.welcome();
+    const auto far = grant_for_good(peer, peer.expect<wire::LeaseRequest>(), true);
+    peer.expect_end();
+  });
+  berth_session* session = open_session(server);
+  berth_grant grant;
+  EXPECT_EQ(berth_lease(session, "ssh", nullptr, &grant), -EPROTO);
+  berth_session_close(session);
+}
+
+TEST(Session, OptionsOfAnEarlierVersionMeanWhatTheyMeant) {
+  SessionServer server([](Peer& peer) {
+    peer.welcome();
+    const auto request = peer.expect<wire::LeaseRequest>();
+    EXPECT_EQ(request.timeout_ms, 250u);
+    EXPECT_FALSE(request.detach);
+    peer.refuse(request.request_id, Code::kNotPermitted, "no");
+  });
+  struct {
+    size_t size;
+    int64_t timeout_ms;
+    const char* traceparent;
+  } earlier{sizeof earlier, 250, nullptr};
+  berth_session* session = open_session(server);
+  berth_grant grant;
+  EXPECT_EQ(berth_lease(session, "x", reinterpret_cast<const berth_options*>(&earlier), &grant),
+            -EACCES);
+  berth_session_close(session);
+}
+
 TEST(Session, ABareSlotComesWithoutADescriptor) {
   SessionServer server([](Peer& peer) {
     peer.welcome();

@@ -1,4 +1,5 @@
-// berth_read() and berth_shutdown_write() on sockets without kernel TLS.
+// berth_read() and berth_shutdown_write() on sockets without kernel TLS; stream_tls_test.cc has
+// those with it.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>

@@ -115,6 +115,7 @@ TEST(Threads, AllThatWaitLearnThatTheSessionEnded) {
   });
   berth_session* session = open_session(server);
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([session] {
       berth_grant grant;

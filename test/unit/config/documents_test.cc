@@ -1,14 +1,17 @@
 // berthd.toml(5) and the example against the catalogue: what is documented is what is read.
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <fstream>
 #include <map>
 #include <set>
 #include <sstream>
+#include <utility>
 
 #include "base/log.h"
 #include "config/catalogue.h"
 #include "config/later.h"
+#include "config/presets.h"
 #include "config/print.h"
 #include "unit/config/config_test.h"
 
@@ -117,31 +120,89 @@ TEST_F(ConfigDocuments, TheExampleOfTheTreeLoadsWithoutAWarning) {
   EXPECT_EQ(load_text(print(loaded.settings)).settings, loaded.settings);
 }
 
+struct Display {
+  std::string section;
+  std::string entry;  // that of .It before it
+  std::string text;
+};
+
 // The manual's texts between .Bd and .Ed.
-std::vector<std::string> displays() {
+std::vector<Display> displays() {
   std::ifstream manual(source_root() / "man/berthd.toml.5");
-  std::vector<std::string> out;
+  std::vector<Display> out;
+  std::string section;
+  std::string entry;
   bool inside = false;
   for (std::string line; std::getline(manual, line);) {
-    if (line.starts_with(".Bd ")) out.emplace_back();
+    if (line.starts_with(".Sh ")) section = line.substr(4);
+    if (line.starts_with(".It Ic ")) entry = line.substr(7);
+    if (line.starts_with(".Bd ")) out.push_back({section, entry, ""});
     inside = line.starts_with(".Bd ") || (inside && line != ".Ed");
-    if (inside && !line.starts_with(".Bd ")) out.back() += replaced(line, "\\e", "\\") + "\n";
+    if (!inside || line.starts_with(".Bd ")) continue;
+    out.back().text += replaced(line, "\\e", "\\") + "\n";
   }
   return out;
 }
+
+const std::string kPresetSection = "PROTOCOLS";
 
 TEST_F(ConfigDocuments, TheManualsExamplesLoad) {
   write("redis-password", "hunter2\n");
   ASSERT_EQ(::chmod(path("redis-password").c_str(), 0600), 0);
   const Variable credentials("CREDENTIALS_DIRECTORY", folder_.c_str());
-  EXPECT_EQ(displays().size(), 8u);
-  for (const std::string& text : displays()) {
+  size_t examples = 0;
+  for (const auto& [section, entry, text] : displays()) {
+    if (section == kPresetSection) continue;
+    ++examples;
     if (text.starts_with("#!")) continue;  // a program, which test/e2e runs
     const std::string known =
         replaced(replaced(text, "\"reports\"", "\"root\""), "\"backup\"", "\"root\"");
     const std::string here = replaced(known, "/usr/local/lib/berth/through-gate", "/bin/sh");
     EXPECT_EQ(lines(load_text(here).problems), Lines{}) << text;
   }
+  EXPECT_EQ(examples, 9u);
+}
+
+std::string words_of(unsigned when) {
+  constexpr std::pair<Condition, const char*> kWords[] = {
+      {kPoolLogsIn, "the pool logs in"},       {kHoldersLogIn, "the pool does not log in"},
+      {kReused, "connections are reused"},     {kSingleUse, "connections are used once"},
+      {kGreetingRead, "the greeting is read"}, {kPresetReset, "reset is this one"},
+      {kStartsTls, "starttls = true"},         {kStaysPlain, "starttls is not said"},
+  };
+  std::string out;
+  for (const auto& [condition, words] : kWords) {
+    if ((when & condition) != 0) out += (out.empty() ? "# if " : ", ") + std::string(words);
+  }
+  return out.empty() ? out : out + "\n";
+}
+
+std::string without_indents(const std::string& text) {
+  std::istringstream all(text);
+  std::string out;
+  for (std::string line; std::getline(all, line);) {
+    out += line.substr(std::min(line.find_first_not_of(' '), line.size())) + "\n";
+  }
+  return out;
+}
+
+TEST(ConfigManual, ShowsAllThatAProtocolBringsAndWhen) {
+  std::map<std::string, std::string> shown;
+  for (const auto& [section, entry, text] : displays()) {
+    if (section == kPresetSection) shown[entry] += without_indents(text);
+  }
+  const auto entries = documented(kPresetSection);
+  for (const Preset& preset : presets()) {
+    const std::string name(preset.protocol);
+    EXPECT_TRUE(entries.contains(name)) << name;
+    std::string expected;
+    for (const PresetValue& each : preset.values) {
+      expected.append(words_of(each.when)).append(each.setting).append(" = ");
+      expected.append(each.value).append("\n");
+    }
+    EXPECT_EQ(shown[name], without_indents(expected));
+  }
+  EXPECT_EQ(entries.size(), presets().size());
 }
 
 TEST(ConfigCatalogue, HasEachNameOnce) {

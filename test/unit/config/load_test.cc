@@ -34,7 +34,7 @@ drain_timeout = "0s"
 log_level = "off"
 
 [pool.redis]
-protocol = "raw"
+protocol = "redis"
 endpoints = ["TCP://Example.Org:6379", "unix:///x"]
 via = "socks5://alice@Proxy:1080"
 via_password_file = "%d/password"
@@ -89,6 +89,7 @@ fail_fast = false
   EXPECT_EQ(loaded.settings.daemon, daemon);
   const Endpoint proxy = {Endpoint::Kind::tcp, "proxy", 1080, ""};
   const PoolPolicy redis = {.key = "redis",
+                            .protocol = "redis",
                             .endpoints = {{Endpoint::Kind::tcp, "example.org", 6379, ""},
                                           {Endpoint::Kind::unix_path, "", 0, "/x"}},
                             .via = Proxy{Proxy::Kind::socks5, proxy, "alice"},
@@ -137,6 +138,48 @@ TEST_F(ConfigLoad, WhatIsNotWrittenHasItsDefault) {
   a.key = "a";
   a.endpoints = {{Endpoint::Kind::unix_abstract, "", 0, "x"}};
   EXPECT_EQ(loaded.settings.pools, std::vector{a});
+}
+
+TEST_F(ConfigLoad, ReadsWhatTlsIsSpoken) {
+  const Variable credentials("CREDENTIALS_DIRECTORY", "/run/credentials/berthd.service");
+  const Loaded loaded = load_main(R"([pool.a]
+endpoints = ["tls://DB.example:1"]
+ca = "/etc/ca"
+certificate = "/etc/mine.pem"
+private_key = "%d/key"
+server_name = "Other.Example."
+verify = "chain-only"
+alpn = ["postgresql"]
+handoff = "ktls"
+allow_users = [0]
+)");
+  EXPECT_EQ(lines(loaded.problems), Lines{});
+  EXPECT_EQ(lines(loaded.warnings), Lines{});
+  const PoolPolicy& a = loaded.settings.pools.at(0);
+  EXPECT_TRUE(a.uses_tls());
+  EXPECT_EQ(a.tls, (TlsSettings{.ca = "/etc/ca",
+                                .certificate = "/etc/mine.pem",
+                                .private_key = "/run/credentials/berthd.service/key",
+                                .server_name = "other.example",
+                                .verify = TlsVerify::chain_only,
+                                .alpn = {"postgresql"}}));
+  EXPECT_EQ(a.handoff, pool::Handoff::ktls);
+  EXPECT_EQ(a.certificate_name(a.endpoints[0]), "other.example");
+}
+
+TEST_F(ConfigLoad, PoolsOfTlsAreThoseWhoseEndpointsOrFirstStepsSaySo) {
+  const auto pool = [&](const std::string& endpoint, const std::string& settings) {
+    const Loaded loaded =
+        load_main("[pool.a]\nendpoints = [\"" + endpoint + "://h:1\"]\n" + settings);
+    EXPECT_EQ(lines(loaded.problems), Lines{});
+    return loaded.settings.pools.at(0);
+  };
+  EXPECT_TRUE(pool("tls", "").uses_tls());
+  EXPECT_EQ(pool("tls", "").certificate_name(pool("tls", "").endpoints[0]), "h");
+  EXPECT_TRUE(pool("tcp", "greeting = {tls = \"start\"}").uses_tls());
+  EXPECT_TRUE(pool("tcp", "login = {tls = \"start\"}").uses_tls());
+  EXPECT_TRUE(pool("tcp", "protocol = \"smtp\"\nstarttls = true").uses_tls());
+  EXPECT_FALSE(pool("tcp", "protocol = \"smtp\"").uses_tls());
 }
 
 TEST_F(ConfigLoad, LimitsMayBeNumbersOrWords) {
@@ -199,10 +242,10 @@ max_sesions = 5
                  "\"error\" or \"off\"; found \"loud\""),
                 ("DIR/berthd.toml:6: unknown setting \"max_sesions\" in [daemon]; did you mean "
                  "\"max_sessions\"?"),
-                ("DIR/pools.d/a.toml:2: endpoints: \"h:1\": no scheme; write tcp://HOST:PORT or "
-                 "unix:///PATH"),
-                "DIR/pools.d/a.toml:3: share must be \"user\", \"socket\", \"group\" or \"any\"; "
-                "found \"all\"",
+                ("DIR/pools.d/a.toml:2: endpoints: \"h:1\": no scheme; write tcp://HOST:PORT, "
+                 "tls://HOST:PORT or unix:///PATH"),
+                ("DIR/pools.d/a.toml:3: share must be \"user\", \"socket\", \"group\" or \"any\"; "
+                 "found \"all\""),
                 "DIR/pools.d/b.toml:1: not valid TOML: …",
                 ("DIR/pools.d/c.toml:1: [daemon] stands in the main file only; this file may hold "
                  "[pool.NAME] and [socket.NAME] tables"),

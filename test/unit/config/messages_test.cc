@@ -28,15 +28,47 @@ TEST_F(ConfigMessage, ASettingInTheWrongTableIsSentHome) {
 }
 
 TEST_F(ConfigMessage, WhatALaterVersionBringsIsRefusedByName) {
-  EXPECT_EQ(problems_with("listen = \"/x\"\ntls_verify = \"none\"\n[pool.redis.tls]"),
-            (Lines{"setting \"listen\" is not available in this version of berth",
-                   "setting \"tls_verify\" is not available in this version of berth",
-                   "setting \"tls\" is not available in this version of berth"}));
+  EXPECT_EQ(problems_with("max_channels = 2\n[pool.redis.retry]"),
+            (Lines{"setting \"max_channels\" is not available in this version of berth",
+                   "setting \"retry\" is not available in this version of berth"}));
   EXPECT_EQ(problems_in("[daemon]\nmetrics = true\n"),
             Lines{"2: setting \"metrics\" is not available in this version of berth"});
+}
+
+TEST_F(ConfigMessage, WhereProgramsConnectIsAPathOrThisHostsLoopback) {
+  const std::string what =
+      "listen must be the absolute path of a socket, or tcp:// with an address of the loopback, "
+      "such as \"tcp://127.0.0.1:6379\"; found ";
+  EXPECT_EQ(problems_with("listen = 1"), Lines{what + "1"});
+  EXPECT_EQ(problems_with("listen = \"x.sock\""), Lines{what + "\"x.sock\""});
+  EXPECT_EQ(problems_with("listen = [\"tcp://0.0.0.0:1\", \"tcp://localhost:1\"]"),
+            (Lines{what + "\"tcp://0.0.0.0:1\"", what + "\"tcp://localhost:1\""}));
+  EXPECT_EQ(problems_with("listen = [\"/x\", \"/x\"]"), Lines{"listen names \"/x\" twice"});
+  EXPECT_EQ(problems_with("listen = [\"/x\", \"tcp://127.0.0.1:1\", \"tcp://[::1]:1\"]"), Lines{});
+}
+
+TEST_F(ConfigMessage, WhatIsCarriedCannotBeDirectToo) {
   EXPECT_EQ(
-      problems_with("protocol = \"redis\""),
-      Lines{"protocol = \"redis\" is not available in this version of berth; only \"raw\" is"});
+      problems_with("listen = \"/x\"\nhandoff = \"direct\""),
+      Lines{"handoff = \"direct\" (line 4) contradicts listen (line 3), whose programs do not "
+            "get the server's socket"});
+  EXPECT_EQ(problems_with("lazy = true"),
+            Lines{"lazy (line 3) is without effect: [pool.redis] has no listen"});
+  EXPECT_EQ(problems_with("listen_mode = \"0600\""),
+            Lines{"listen_mode (line 3) is without effect: [pool.redis] has no listen"});
+  EXPECT_EQ(problems_with("listen = \"/x\"\ngreeting = {expect = \"220\"}"),
+            Lines{"listen (line 3): programs wait there for what the server says first, which "
+                  "greeting has read by then; say greeting = \"leave\" and warm = \"single-use\""});
+}
+
+TEST_F(ConfigMessage, ASocketIsOnePoolsAlone) {
+  const std::string pools =
+      "[pool.a]\nendpoints = [\"tcp://h:1\"]\nlisten = \"/x\"\n"
+      "[pool.b]\nendpoints = [\"tcp://h:1\"]\nlisten = [\"/y\", \"/x\"]\n";
+  EXPECT_EQ(problems_in(pools), Lines{"4: listen: \"/x\" is that of [pool.a] already"});
+  EXPECT_EQ(problems_in("[daemon]\nlease_socket = \"/y\"\n" + pools),
+            (Lines{"6: listen: \"/y\" is that of lease_socket already",
+                   "6: listen: \"/x\" is that of [pool.a] already"}));
 }
 
 TEST_F(ConfigMessage, AServiceNeedsTheResolverThatFindsIt) {
@@ -57,9 +89,10 @@ TEST_F(ConfigMessage, WhoSharesWithOthersMustTrustThem) {
   for (const std::string share : {"any", "group"}) {
     EXPECT_EQ(problems_with("share = \"" + share + "\""),
               Lines{"share = \"" + share +
-                    "\" (line 3) lets users have what others may have kept a duplicate of; if none "
-                    "of them does, say trust_holders = true"});
+                    "\" (line 3) lets users have what others may have kept a duplicate of; say "
+                    "handoff = \"relay\", or, if none of them does, trust_holders = true"});
     EXPECT_EQ(problems_with("share = \"" + share + "\"\ntrust_holders = true"), Lines{});
+    EXPECT_EQ(problems_with("share = \"" + share + "\"\nhandoff = \"relay\""), Lines{});
   }
 }
 
@@ -145,8 +178,8 @@ TEST_F(ConfigMessage, OutsideOfTheTables) {
               "[pool.NAME] or [socket.NAME]"),
              "3: unknown table \"pools\"; did you mean [pool.NAME]?",
              "4: unknown table \"deamon\"; did you mean [daemon]?",
-             "5: unknown table \"colour2\"; there may be [daemon], [dynamic], [pool.NAME] and "
-             "[socket.NAME]"}));
+             ("5: unknown table \"colour2\"; there may be [daemon], [dynamic], [pool.NAME] and "
+              "[socket.NAME]")}));
 }
 
 TEST_F(ConfigMessage, TablesThatAreNone) {
@@ -200,7 +233,9 @@ TEST_F(ConfigMessage, AWrongTypeSaysWhatWouldBeRight) {
             Lines{"fail_fast must be true or false, without quotes; found \"yes\""});
   EXPECT_EQ(problems_with("idle_order = 2026-01-01"),
             Lines{"idle_order must be \"lifo\" or \"fifo\"; found a date or time"});
-  EXPECT_EQ(problems_with("protocol = []"), Lines{"protocol must be \"raw\"; found an array"});
+  EXPECT_EQ(problems_with("protocol = []"),
+            Lines{"protocol must be \"raw\", \"redis\", \"memcached\", \"http1\", \"smtp\", "
+                  "\"postgres\", \"mysql\" or \"ldap\"; found an array"});
 }
 
 TEST_F(ConfigMessage, AValueOutOfBoundsNamesThem) {
@@ -251,8 +286,7 @@ TEST_F(ConfigMessage, Endpoints) {
   for (int port = 1; port <= 64; ++port) many += "\"tcp://h:" + std::to_string(port) + "\",";
   EXPECT_EQ(problems(many + "]"), Lines{});
   EXPECT_EQ(problems(many + "\n\"tcp://h:65\"]"), Lines{"3: endpoints has more than 64 endpoints"});
-  EXPECT_EQ(problems("[\"tls://h:1\"]"),
-            Lines{"2: endpoints: \"tls://h:1\": tls:// is not available in this version of berth"});
+  EXPECT_EQ(problems("[\"tls://h:1\", \"tls://_x._tcp.y:2\"]"), Lines{});
   EXPECT_EQ(problems("[\"grpcs://h:1\"]"),
             Lines{"2: endpoints: \"grpcs://h:1\": grpcs:// is not available in this version of "
                   "berth"});
@@ -294,8 +328,8 @@ TEST_F(ConfigMessage, DynamicKeys) {
       problems_in("[dynamic]\nallow = [\"tcp://127.0.0.1\", 3]\n"
                   "endpoints = [\"tcp://h:1\"]\nmin_idle = 1\nmax_idel = 1\n"),
       (Lines{"2: allow: \"tcp://127.0.0.1\": the port must be a number, FIRST-LAST, or *",
-             "2: allow must be an array of patterns of URLs, such as [\"tcp://127.0.0.1:*\"]; "
-             "found 3",
+             ("2: allow must be an array of patterns of URLs, such as [\"tcp://127.0.0.1:*\"]; "
+              "found 3"),
              "3: endpoints does not belong in [dynamic]: the URL itself says where to dial",
              "4: min_idle does not belong in [dynamic]: a pool that a URL makes goes once it is "
              "empty",

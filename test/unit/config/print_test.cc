@@ -44,6 +44,14 @@ endpoints = ["tcp://[::1]:6379"]
 via = "none"
 via_password_file = "none"
 dial_command = []
+ca = "system"
+certificate = "none"
+private_key = "none"
+server_name = ""
+verify = "full"
+insecure = false
+alpn = []
+starttls = false
 balance = "round_robin"
 resolver = "system"
 dns_refresh = "30s"
@@ -52,6 +60,10 @@ allow_groups = []
 share = "user"
 trust_holders = false
 sandbox = "relay"
+handoff = "auto"
+listen = []
+listen_mode = "0666"
+lazy = false
 max_connections = 20
 max_idle = "unlimited"
 min_idle = 0
@@ -148,6 +160,9 @@ fail_fast = false
 endpoints = ["tcp://h:1", "unix:///x"]
 via = "HTTP://al%69ce%20b@Proxy:3128"
 keepalive = "off"
+listen = ["/run/a.sock", "tcp://127.0.0.2:7", "tcp://[::1]:7"]
+listen_mode = "0600"
+lazy = true
 
 [pool.0]
 endpoints = ["unix://@abstract"]
@@ -156,6 +171,28 @@ login_command = ["/bin/sh"]
 warm = "single-use"
 max_warm_age = "8s"
 min_idle = 1
+
+[pool.tls]
+endpoints = ["tls://h:1", "tls://_x._tcp.example.org"]
+resolver = "dns"
+certificate = "/etc/mine.pem"
+private_key = "/etc/mine.key"
+server_name = "2001:db8::1"
+verify = "none"
+insecure = true
+alpn = ["h2", "odd \"name\" \u00fc"]
+handoff = "ktls"
+
+[pool.tls2]
+endpoints = ["tls://h:1"]
+ca = "/etc/ca.pem"
+verify = "chain-only"
+handoff = "relay"
+
+[pool.postgres]
+endpoints = ["tcp://h:1"]
+protocol = "postgres"
+starttls = true
 
 [pool.1]
 endpoints = ["slot:"]

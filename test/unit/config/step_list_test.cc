@@ -78,12 +78,10 @@ TEST_F(ConfigSteps, EachMistakeIsToldWithItsStep) {
             "5: check: step 2 has an unknown \"expct\"; did you mean \"expect\"?");
   EXPECT_EQ(problem("check = {colour = 1}"),
             "4: check: step 1 has an unknown \"colour\"; it may hold \"send\", \"send_file\", "
-            "\"expect\", \"expect_re\", \"until_re\" or \"timeout\"");
-  EXPECT_EQ(problem("check = {tls = \"start\"}"),
-            "4: check: step 1 has \"tls\", which is not available in this version of berth");
+            "\"expect\", \"expect_re\", \"until_re\", \"tls\" or \"timeout\"");
   EXPECT_EQ(problem("check = [{}]"),
             "4: check: step 1 neither sends nor expects; it needs one of \"send\", \"send_file\", "
-            "\"expect\", \"expect_re\" or \"until_re\"");
+            "\"expect\", \"expect_re\", \"until_re\" or \"tls\"");
   EXPECT_EQ(problem("check = {send = \"a\", expect = \"b\"}"),
             "4: check: step 1 has both send and expect; each needs a step of its own");
   EXPECT_EQ(problem("check = {expect = 3}"), "4: check: step 1: expect must be a string");
@@ -95,6 +93,25 @@ TEST_F(ConfigSteps, EachMistakeIsToldWithItsStep) {
             "\"10m\"; found 3");
   EXPECT_EQ(problem("check = {send = \"a\", timeout = \"0s\"}"),
             "4: check: step 1: timeout must be from 1ms to 1h; found \"0s\"");
+}
+
+TEST_F(ConfigSteps, StartTlsOnceInGreetingOrLogin) {
+  const std::string tls = "[{send = \"a\"}, {tls = \"start\"}, {send = \"b\"}]";
+  const Steps steps = {{Step::Kind::send, "a", {}, {}},
+                       {Step::Kind::start_tls, "start", {}, {}},
+                       {Step::Kind::send, "b", {}, {}}};
+  EXPECT_EQ(pool("greeting = " + tls).greeting, steps);
+  EXPECT_EQ(pool("login = " + tls).login, steps);
+  EXPECT_EQ(problem("check = {tls = \"start\"}"),
+            "4: check: step 1: TLS begins in greeting or login, not here");
+  EXPECT_EQ(problem("reset = [{send = \"a\"},\n{tls = \"start\"}]"),
+            "5: reset: step 2: TLS begins in greeting or login, not here");
+  EXPECT_EQ(problem("login = [{tls = \"start\"}, {send = \"a\"},\n{tls = \"start\"}]"),
+            "5: login: step 3: TLS has begun in step 1");
+  EXPECT_EQ(problem("login = {tls = \"stop\"}"), "4: login: step 1: tls must be \"start\"");
+  EXPECT_EQ(problem("login = {tls = true}"), "4: login: step 1: tls must be a string");
+  EXPECT_EQ(problem("login = {tls = \"start\", timeout = \"1s\"}"),
+            "4: login: step 1: timeout is without effect: TLS has the time that all steps have");
 }
 
 TEST_F(ConfigSteps, SeveralMistakesAreAllTold) {

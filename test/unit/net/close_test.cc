@@ -51,6 +51,38 @@ TEST(ClosePooled, TheHoldersZeroLingerDoesNotReset) {
   EXPECT_EQ(test::hear(c.server), "");
 }
 
+TEST(LetGo, TheNewOwnersSocketIsAsItWas) {
+  for (const char* url : {"tcp://127.0.0.1:1", "unix://@berth-test-close"}) {
+    Connection c(url);
+    const UniqueFd kept = duplicate(c.fd);
+    EXPECT_TRUE(let_go(std::move(c.fd)).ok());
+    test::say(kept, "hello");
+    EXPECT_EQ(test::hear(c.server), "hello") << url;
+    test::say(c.server, "yes?");
+    EXPECT_EQ(test::hear(kept), "yes?") << url;
+  }
+}
+
+TEST(LetGo, ANewOwnerThatHasGoneAndLeftALingerDoesNotBlockTheLoop) {
+  Connection c;
+  ASSERT_EQ(test::set_option(c.fd, SOL_SOCKET, SO_LINGER, linger{1, 60}), 0);
+  test::fill(c.fd);
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_TRUE(let_go(std::move(c.fd)).ok());
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
+}
+
+TEST(LetGo, TheNewOwnersWishToResetStands) {
+  Connection c;
+  const UniqueFd kept = duplicate(c.fd);
+  ASSERT_EQ(test::set_option(kept, SOL_SOCKET, SO_LINGER, linger{1, 0}), 0);
+  EXPECT_TRUE(let_go(std::move(c.fd)).ok());
+  linger left{};
+  socklen_t size = sizeof left;
+  ASSERT_EQ(getsockopt(kept.get(), SOL_SOCKET, SO_LINGER, &left, &size), 0);
+  EXPECT_EQ(left.l_onoff, 1);
+}
+
 TEST(ClosePooled, AKeptDuplicateIsShutDownToo) {
   for (const char* url : {"tcp://127.0.0.1:1", "unix://@berth-test-close"}) {
     Connection c(url);

@@ -10,12 +10,14 @@ namespace {
 
 std::vector<SocketAddress> addresses(const std::vector<std::string>& texts) {
   std::vector<SocketAddress> out;
+  out.reserve(texts.size());
   for (const std::string& text : texts) out.push_back(test::address_of("tcp://" + text));
   return out;
 }
 
 std::vector<std::string> texts(const std::vector<SocketAddress>& addresses) {
   std::vector<std::string> out;
+  out.reserve(addresses.size());
   for (const SocketAddress& address : addresses) out.push_back(address.text());
   return out;
 }

@@ -33,7 +33,9 @@ TEST_F(ForecastTest, WhoMayNotIsRefused) {
   const PoolId pool = add(policy());
   EXPECT_EQ(refusal(pool, kEve), Code::kNotPermitted);
   EXPECT_EQ(code(ask(session(kEve), pool)), Code::kNotPermitted);
-  const Forecast foreign = depot->forecast(now, {kAlice, 1, 0, true}, pool);
+  PoolPolicy direct = policy("direct");
+  direct.handoff = Handoff::direct;
+  const Forecast foreign = depot->forecast(now, {kAlice, 1, 0, true}, add(direct));
   EXPECT_EQ(foreign.refusal->code, Code::kNotPermitted);
 }
 

@@ -44,6 +44,12 @@ TEST_F(Order, A_ATenantMayLeaseWhatItsSocketNamesAndNothingElse) {
   EXPECT_EQ(code(ask(session(kAlice), theirs)), Code::kNotPermitted);
 }
 
+TEST_F(Order, C_AtSocketsForAllTheSameUidIsOneUser) {
+  const PoolId pool = add(policy());
+  const ConnectionId first = leave_idle(depot->open_session({kAlice, 1, 0}), pool);
+  EXPECT_EQ(take(depot->open_session({kAlice, 2, 5}), pool).connection, first);
+}
+
 // In each container there is a uid 0.
 TEST_F(Order, C_TheSameUidAtTwoSocketsIsTwoUsers) {
   for (const Share share : {Share::user, Share::group}) {
@@ -65,15 +71,71 @@ TEST_F(Order, A_NobodyIsAllowedByDefault) {
   EXPECT_EQ(code(ask(session(0), add(p))), Code::kNotPermitted);
 }
 
-TEST_F(Order, A_AForeignNetworkNamespaceNeedsAPinnedPool) {
+TEST_F(Order, A_AForeignNetworkNamespaceNeedsAPinnedPoolOrACarriedLease) {
   PoolPolicy pinned = policy("pinned");
   pinned.sandbox = Sandbox::pinned;
-  const PoolId relay = add(policy());
+  PoolPolicy direct = policy("direct");
+  direct.handoff = Handoff::direct;
+  const PoolId relay = add(policy("relay"));
   const PoolId other = add(pinned);
+  const PoolId bare = add(direct);
   const SessionId sandboxed = depot->open_session({kAlice, 1, 0, true});
-  EXPECT_EQ(code(ask(sandboxed, relay)), Code::kNotPermitted);
+  EXPECT_TRUE(granted(ask(sandboxed, relay)));
   EXPECT_TRUE(granted(ask(sandboxed, other)));
-  EXPECT_EQ(depot->keys(sandboxed), std::vector<std::string_view>{"pinned"});
+  EXPECT_EQ(code(ask(sandboxed, bare)), Code::kNotPermitted);
+  EXPECT_EQ(depot->keys(sandboxed), (std::vector<std::string_view>{"pinned", "relay"}));
+}
+
+TEST_F(Order, A_WhoMayNotHoldTheServersSocketGetsACarriedLease) {
+  PoolPolicy pinned = policy("pinned");
+  pinned.sandbox = Sandbox::pinned;
+  PoolPolicy carried = policy("carried");
+  carried.handoff = Handoff::relay;
+  const SessionId here = session();
+  const SessionId sandboxed = depot->open_session({kAlice, 1, 0, true});
+  SessionInfo unmodified{kAlice, 1};
+  unmodified.unmodified = true;
+  EXPECT_FALSE(is_carried(depot->session(here)->info, pinned));
+  EXPECT_TRUE(is_carried(depot->session(here)->info, carried));
+  EXPECT_FALSE(is_carried(depot->session(sandboxed)->info, pinned));
+  EXPECT_TRUE(is_carried(depot->session(sandboxed)->info, policy()));
+  EXPECT_TRUE(is_carried(unmodified, policy()));
+}
+
+TEST_F(Order, A_WhoeverLeasesAConnectionWhoseSocketIsOfNoUseToHimIsCarried) {
+  const PoolId pool = add(policy());
+  dials = Answer::never;
+  const SessionId alice = session();
+  const uint64_t single = ask(alice, pool);
+  depot->carry(dialing.front());
+  dial_succeeds(dialing.front());
+  EXPECT_TRUE(grants.at(single).carried);
+  EXPECT_TRUE(release(alice, lease_of(single).lease));
+  const uint64_t again = ask(alice, pool);
+  EXPECT_TRUE(grants.at(again).carried);
+  EXPECT_TRUE(release(alice, lease_of(again).lease));
+  dials = Answer::yes;
+  const uint64_t batch = ask(alice, pool, 5s, 2);
+  EXPECT_TRUE(grants.at(batch).carried);
+  EXPECT_FALSE(grants.at(ask(alice, pool)).carried);
+}
+
+TEST_F(Order, A_WhoIsSandboxedIsRefusedWhereTheKernelIsToEncrypt) {
+  PoolPolicy ktls = policy("ktls");
+  ktls.endpoints.front().secure = true;
+  ktls.handoff = Handoff::ktls;
+  const SessionId sandboxed = depot->open_session({kAlice, 1, 0, true});
+  const uint64_t request = ask(sandboxed, add(ktls));
+  EXPECT_EQ(code(request), Code::kNotPermitted);
+  EXPECT_NE(refusals.at(request).text.find("handoff = \"ktls\""), std::string::npos);
+}
+
+TEST_F(Order, A_WhoComesOverTcpIsNotAskedWhoHeIs) {
+  PoolPolicy p = policy();
+  p.allow_uids.clear();
+  SessionInfo anonymous{UINT32_MAX};
+  anonymous.anonymous = true;
+  EXPECT_TRUE(granted(ask(depot->open_session(anonymous), add(p))));
 }
 
 TEST_F(Order, B_ADepotThatStopsRefusesBeforeItLooksForAnythingIdle) {

@@ -32,8 +32,9 @@ SessionId PoolTest::session(uint32_t uid, uint32_t socket) {
 
 // --- what programs do ---
 
-uint64_t PoolTest::ask(SessionId session, PoolId pool, Duration timeout, uint32_t count) {
-  depot->request(now, session, pool, {++last_request, count, timeout}, actions);
+uint64_t PoolTest::ask(SessionId session, PoolId pool, Duration timeout, uint32_t count,
+                       bool detach) {
+  depot->request(now, session, pool, {++last_request, count, timeout, detach}, actions);
   carry_out();
   return last_request;
 }
@@ -167,6 +168,7 @@ void PoolTest::on(const Grant& grant) {
   EXPECT_TRUE(waits(request)) << "a request has one answer";
   grants.emplace(request, grant);
   answered.push_back(request);
+  if (grant.ticket.detach) depot->detached(now, grant, actions);
 }
 
 void PoolTest::on(const Refuse& refuse) {

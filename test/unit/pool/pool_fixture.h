@@ -35,7 +35,8 @@ class PoolTest : public ::testing::Test {
   SessionId session(uint32_t uid = kAlice, uint32_t socket = 0);
 
   // --- what programs do; the number of the request comes back ---
-  uint64_t ask(SessionId session, PoolId pool, Duration timeout = 5s, uint32_t count = 1);
+  uint64_t ask(SessionId session, PoolId pool, Duration timeout = 5s, uint32_t count = 1,
+               bool detach = false);
   void cancel(SessionId session, uint64_t request);
   bool release(SessionId session, LeaseId lease, Condition condition = Condition::clean);
   void end(SessionId session);

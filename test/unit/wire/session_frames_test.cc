@@ -23,6 +23,7 @@ std::vector<ClientFrame> client_frames() {
       LeaseRequest{7, "redis", 1, std::nullopt, ""},
       LeaseRequest{~uint64_t{0}, "tcp://db.example.org:5432", 64, 0, kTrace},
       LeaseRequest{8, "postgres.main", 3, 250, ""},
+      LeaseRequest{8, "ssh", 2, 250, kTrace, true},
       Release{kBigLease, Outcome::kReuse, 0},
       Release{1, Outcome::kDiscard, 12},
       Release{0, Outcome::kDiscard, 0},
@@ -46,6 +47,7 @@ std::vector<ServerFrame> server_frames() {
       Refusal{7, Code::kTimedOut, "timed out after 5 s: 20/20 leased", why},
       Refusal{8, Code::kNoSuchKey, "", std::nullopt},
       Refusal{9, Code::kQueueFull, "", Why{}},
+      Grant{131, {{1, true, false, true}, {128, false, false, true}}},
       Released{3, Code::kOk, ""},
       Released{4, Code::kNoSuchLease, "lease 9 is not yours"},
       Revoked{kBigLease, Code::kRevoked, "held longer than lease_timeout (1 min)"},
@@ -111,14 +113,15 @@ TEST(SessionFrames, ProtobufReadsOurBytesAndWeReadIts) {
 
 TEST(SessionFrames, ProtobufFindsEachFieldOfALeaseRequest) {
   v1::ClientFrame message;
-  ASSERT_TRUE(
-      message.ParseFromString(bytes_of(ClientFrame{LeaseRequest{9, "redis", 4, 1500, kTrace}})));
+  ASSERT_TRUE(message.ParseFromString(
+      bytes_of(ClientFrame{LeaseRequest{9, "redis", 4, 1500, kTrace, true}})));
   EXPECT_EQ(message.lease().request_id(), 9u);
   EXPECT_EQ(message.lease().key(), "redis");
   EXPECT_EQ(message.lease().count(), 4u);
   EXPECT_TRUE(message.lease().has_timeout_ms());
   EXPECT_EQ(message.lease().timeout_ms(), 1500u);
   EXPECT_EQ(message.lease().traceparent(), kTrace);
+  EXPECT_TRUE(message.lease().detach());
 }
 
 TEST(SessionFrames, ProtobufFindsEachFieldOfARefusal) {

@@ -27,6 +27,9 @@ Step expect_re(std::string text) {
 Step until_re(std::string text) {
   return {Step::Kind::until_re, std::move(text), {}, {}};
 }
+Step start_tls() {
+  return {Step::Kind::start_tls, "start", {}, {}};
+}
 
 StepRun run_of(Steps steps) {
   return StepRun(std::make_shared<const StepProgram>(std::move(steps)));
@@ -304,6 +307,49 @@ Step random_step(Random& random) {
     case 2: return expect_re(pattern);
     default: return until_re(pattern);
   }
+}
+
+TEST(StepRun, StepsAreCutWhereTlsBegins) {
+  const StepParts parts = compile_steps(
+      {send("STARTTLS\r\n"), expect("220\r\n"), start_tls(), send("EHLO\r\n"), expect("250\r\n")});
+  EXPECT_TRUE(parts.starts_tls);
+  StepRun before(parts.before);
+  EXPECT_EQ(send_all(before), "STARTTLS\r\n");
+  before.feed("220\r\n");
+  EXPECT_EQ(before.state(), State::done);
+  StepRun after(parts.after);
+  EXPECT_EQ(send_all(after), "EHLO\r\n");
+  after.feed("550\r\n");
+  EXPECT_EQ(after.why(), "step 5 (expect): \"250\\r\\n\" expected, but \"550\\r\\n\" came");
+}
+
+TEST(StepRun, EitherSideOfTlsMayBeWithoutSteps) {
+  const StepParts first = compile_steps({start_tls(), expect("250\r\n")});
+  EXPECT_EQ(first.before, nullptr);
+  EXPECT_TRUE(first.starts_tls);
+  EXPECT_NE(first.after, nullptr);
+  const StepParts last = compile_steps({expect("220\r\n"), start_tls()});
+  EXPECT_NE(last.before, nullptr);
+  EXPECT_TRUE(last.starts_tls);
+  EXPECT_EQ(last.after, nullptr);
+  const StepParts none = compile_steps({expect("220\r\n")});
+  EXPECT_NE(none.before, nullptr);
+  EXPECT_FALSE(none.starts_tls);
+  EXPECT_EQ(compile_steps({}).before, nullptr);
+}
+
+TEST(StepRun, WhatIsSaidBehindTheAnswerBeforeTlsIsInjected) {
+  StepRun run(compile_steps({send("STARTTLS\r\n"), expect("220\r\n"), start_tls()}).before);
+  send_all(run);
+  run.feed("220\r\n250 injected\r\n");
+  EXPECT_EQ(run.why(),
+            "after the last step: the server said more than is expected: \"250 injected\\r\\n\"");
+}
+
+TEST(StepRun, ASecretFromBeforeTlsIsNotShownAfterIt) {
+  StepRun run(compile_steps({send_secret("sesame"), start_tls(), expect("ok")}).after);
+  run.feed("no sesame");
+  EXPECT_EQ(run.why(), "step 3 (expect): \"ok\" expected, but \"no ***\" came");
 }
 
 TEST(StepRun, HowTheBytesAreSplitMakesNoDifference) {
