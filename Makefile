@@ -258,7 +258,7 @@ coverage:
 CLANGXX = $(or $(shell command -v clang++-14),clang++)
 clang = $(CLANGXX) $(if $(filter %.c,$<),-x c -std=c11,-std=c++20) $(warnings) $(common) $(version) \
         $(BUILD_CFLAGS) $(TEST_CFLAGS)
-$(BUILD)/tidy/%: % .clang-tidy $(BUILD)/flags | $(messages)
+$(BUILD)/tidy/%: % .clang-tidy test/.clang-tidy $(BUILD)/flags | $(messages)
 	$(call run,TIDY,$<) $(clang) -MMD -MP -MT $@ -MF $@.d -fsyntax-only $< && \
 	  clang-tidy --quiet $< -- $(wordlist 2,99,$(clang)) 2>/dev/null && touch $@
 

@@ -1,6 +1,7 @@
 #include "loop/loop.h"
 
 #include <utility>
+#include <vector>
 
 #include "loop/handle.h"
 
@@ -21,6 +22,13 @@ struct Work {
   std::function<void()> done;
 };
 
+// Work that still runs (a name look-up that hangs) reports to its loop, and so keeps it for as long
+// as there is the process, which is about to end.
+std::vector<std::unique_ptr<uv_loop_s>>& outlived() {
+  static auto* const loops = new std::vector<std::unique_ptr<uv_loop_s>>;
+  return *loops;
+}
+
 void end_of_turn(uv_prepare_t* handle) {
   Handle<uv_prepare_t, std::function<void()>>::call(handle);
 }
@@ -35,8 +43,7 @@ Loop::~Loop() {
   handles_.reset();
   while (uv_run(loop_.get(), UV_RUN_NOWAIT) != 0 && !only_work_is_left()) {
   }
-  // Work that still runs (a name look-up that hangs) keeps its loop; the process is about to end.
-  if (uv_loop_close(loop_.get()) == UV_EBUSY) (void)loop_.release();
+  if (uv_loop_close(loop_.get()) == UV_EBUSY) outlived().push_back(std::move(loop_));
 }
 
 bool Loop::only_work_is_left() const {

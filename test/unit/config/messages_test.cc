@@ -331,8 +331,8 @@ TEST_F(ConfigMessage, DynamicKeys) {
              ("2: allow must be an array of patterns of URLs, such as [\"tcp://127.0.0.1:*\"]; "
               "found 3"),
              "3: endpoints does not belong in [dynamic]: the URL itself says where to dial",
-             "4: min_idle does not belong in [dynamic]: a pool that a URL makes goes once it is "
-             "empty",
+             ("4: min_idle does not belong in [dynamic]: a pool that a URL makes goes once it is "
+              "empty"),
              "5: unknown setting \"max_idel\" in [dynamic]; did you mean \"max_idle\"?"}));
   EXPECT_EQ(problems_in("[dynamic]\nalow = []\n"),
             Lines{"2: unknown setting \"alow\" in [dynamic]; did you mean \"allow\"?"});

@@ -7,7 +7,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <latch>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -86,6 +88,21 @@ TEST(Loop, WorkRunsElsewhereAndItsEndOnTheLoop) {
   EXPECT_FALSE(loop.working());
   EXPECT_NE(std::this_thread::get_id(), worker);
   EXPECT_EQ(std::this_thread::get_id(), end);
+}
+
+// Whether anything leaks of it is told at the end of the process, by a build with ASan.
+TEST(Loop, WorkThatOutlivesItIsDoneAndThatIsAll) {
+  const auto ended = std::make_shared<std::latch>(1), done = std::make_shared<std::latch>(1);
+  std::optional<Loop> loop(std::in_place);
+  loop->run_on_worker(
+      [ended, done] {
+        ended->wait();
+        done->count_down();
+      },
+      [] { ADD_FAILURE() << "a loop that has ended calls nobody"; });
+  loop.reset();
+  ended->count_down();
+  done->wait();
 }
 
 TEST(Loop, EndOfTurnComesBehindTheEventsOfATurn) {

@@ -141,7 +141,7 @@ TEST_F(TlsStreamTest, APeekSeesTheEnd) {
 }
 
 TEST_F(TlsStreamTest, ARecordThatIsNotRightIsAnErrorThatSaysWhy) {
-  const std::string garbage = "\x17\x03\x03\x00\x20" + std::string(32, 'g');
+  const std::string garbage = std::string("\x17\x03\x03\0\x20", 5) + std::string(32, 'g');
   ASSERT_GT(write(sockets_.far.get(), garbage.data(), garbage.size()), 0);
   EXPECT_EQ(end_of_stream(), -EPROTO);
   EXPECT_NE(stream_->why(), "");
