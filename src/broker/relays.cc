@@ -32,8 +32,6 @@ Relays::Relays(loop::Loop& loop, Gone gone, std::function<bool(uint32_t)> reserv
 
 void Relays::begin(ConnectionId id, UniqueFd program, net::Stream server, OnEnd on_end) {
   const int fd = program.get();
-  net::make_nonblocking(fd);
-  net::make_nonblocking(server.fd);
   const uint64_t number = ++numbers_;
   std::unique_ptr<Carried> carried(
       new Carried{id, number, std::move(program), server.fd, on_end, net::Relay(fd, server, this)});

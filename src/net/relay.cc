@@ -21,11 +21,12 @@ namespace {
 // So many full reads in a row are bulk: a pipe costs about as much as one of them.
 constexpr int kFullReadsOfBulk = 4;
 
-}  // namespace
-
+// splice(2) goes by the flag of a socket. What is granted afterwards is made blocking again.
 void make_nonblocking(int fd) {
   fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK);
 }
+
+}  // namespace
 
 Relay::~Relay() {
   for (Flow& flow : flows_) give_back_pipe(flow);
@@ -80,6 +81,9 @@ void Relay::note_read(Flow& flow, size_t size, size_t most) {
   if (flow.full_reads < kFullReadsOfBulk || lender_ == nullptr) return;
   flow.full_reads = 0;  // should there be no pipe, it asks again after as many
   flow.pipe = lender_->borrow();
+  if (!flow.pipe.in.valid()) return;
+  make_nonblocking(flow.from.fd);
+  make_nonblocking(flow.to.fd);
 }
 
 // Returns whether there was something. A socket that has nothing more needs no pipe.

@@ -1,7 +1,7 @@
 // Relay: carries bytes both ways between a program and its server, over two stream sockets.
 //
-// Loop thread; borrows both, which must be nonblocking. Never waits, never raises
-// SIGPIPE. What one side cannot take yet is kept, at most kMaxRelayedBytes each way, and the other
+// Loop thread; borrows both, and may set their flag O_NONBLOCK. Never waits, never raises SIGPIPE.
+// What one side cannot take yet is kept, at most kMaxRelayedBytes each way, and the other
 // side is not read meanwhile: so either is held up as if the other were at the end of its socket.
 //
 // Bulk goes through a pipe instead, in which the kernel passes pages on without copying them: it
@@ -21,9 +21,6 @@
 #include "net/tls_stream.h"
 
 namespace berth::net {
-
-// A socket as nobody else holds it: its flag O_NONBLOCK is set.
-void make_nonblocking(int fd);
 
 // What is spliced in one turn: so much costs about as much as copying kMaxRelayedBytes.
 inline constexpr size_t kPipeBytes = 128 * 1024;

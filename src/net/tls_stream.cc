@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/limits.h"
 #include "net/direct_calls.h"
 
 namespace berth::net {
@@ -14,9 +15,9 @@ namespace {
 
 using Got = wire::TlsEngine::Got;
 
-// From the socket at a time: a record of the longest, with what its cipher adds. The engine has
-// room for it behind a part of one.
-constexpr size_t kFetchBytes = 16 * 1024 + 64;
+// From the socket at a time: some records, for what a turn costs besides. Behind a part of one that
+// the engine has already, no more comes of it than kMostRead.
+constexpr size_t kFetchBytes = TlsStream::kMostRead - kMaxTlsRecordBytes;
 
 ssize_t fails(int error) {
   errno = error;

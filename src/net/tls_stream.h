@@ -11,6 +11,7 @@
 #include <span>
 #include <string>
 
+#include "base/limits.h"
 #include "net/socket_state.h"
 #include "wire/tls_engine.h"
 
@@ -23,7 +24,7 @@ class TlsStream {
 
   // A buffer of this size takes all that is decrypted at a time. With a smaller one, call recv()
   // until it answers EAGAIN.
-  static constexpr size_t kMostRead = 48 * 1024;
+  static constexpr size_t kMostRead = kMaxRelayedBytes;
 
   // As recv(2). 0: the server said close_notify. Errors: EAGAIN; EPROTO, see why(); ECONNRESET, the
   // socket ended without a close_notify; those of the socket.

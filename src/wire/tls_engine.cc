@@ -22,7 +22,7 @@
 namespace berth::wire {
 namespace {
 
-constexpr size_t kMaxInput = 2 * kMaxTlsRecordBytes;
+constexpr size_t kMaxInput = 4 * kMaxTlsRecordBytes;
 // Beyond the records that it writes for us, mbedTLS adds alerts to a peer that asks again and again
 // for a renegotiation; such a peer is no longer answered.
 constexpr size_t kMaxOutput = 4 * kMaxTlsRecordBytes;

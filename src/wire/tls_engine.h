@@ -30,7 +30,7 @@ class TlsEngine {
 
   // --- bytes of the socket ---
   // Takes records, or parts of them, to be dealt with by shake_hands() or read(); answers how many
-  // bytes: fewer than all once about two records wait.
+  // bytes: fewer than all once some records wait.
   size_t feed(std::string_view encrypted);
   // The socket has ended. Without a close_notify before, read() says `cut_off`.
   void end();
