@@ -48,5 +48,6 @@ using LeaseId = Id<struct LeaseTag>;
 using SessionId = Id<struct SessionTag>;
 using WaiterId = Id<struct WaiterTag>;
 using PoolId = Id<struct PoolTag>;
+using StreamId = Id<struct StreamTag>;
 
 }  // namespace berth

@@ -75,6 +75,14 @@ inline constexpr size_t kMaxRowsPerPage = 1000;
 inline constexpr size_t kMaxRecordsPerPage = 16384;
 // Endpoints of a pool: the choice of the next looks at each.
 inline constexpr size_t kMaxEndpoints = 64;
+// Addresses of a channel pool: each of them gets a channel, and a choice may look at all.
+inline constexpr size_t kMaxAddresses = 64;
+// Streams that a channel is taken to carry until its server says how many (RFC 9113, section 6.5.2,
+// recommends that no fewer be allowed).
+inline constexpr uint32_t kAssumedStreams = 100;
+// Times that a stream is carried anew since no server had seen it: a server that refuses each one
+// is not to be asked for ever.
+inline constexpr uint8_t kMaxUnseenRetries = 5;
 
 // Listen sockets of a pool: one for each place where its programs look for the server.
 inline constexpr size_t kMaxListenSockets = 16;

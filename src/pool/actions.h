@@ -6,12 +6,11 @@
 
 #include <cstdint>
 #include <optional>
-#include <span>
 #include <string>
-#include <utility>
 #include <variant>
 #include <vector>
 
+#include "base/action_queue.h"
 #include "base/close_reason.h"
 #include "base/code.h"
 #include "base/ids.h"
@@ -118,34 +117,6 @@ struct Revoke {
 
 using Action = std::variant<Dial, Perform, Grant, Refuse, Close, Revoke>;
 
-// The actions of one event after another, first in, first out. Keeps its memory.
-class Actions {
- public:
-  template <class A>
-  void add(A action) {
-    queue_.emplace_back(std::in_place_type<A>, std::move(action));
-  }
-
-  bool empty() const { return next_ == queue_.size(); }
-
-  // Requires: not empty.
-  Action take() {
-    Action action = std::move(queue_[next_++]);
-    if (empty()) clear();
-    return action;
-  }
-
-  void clear() {
-    queue_.clear();
-    next_ = 0;
-  }
-
-  // Those not yet taken.
-  std::span<const Action> pending() const { return std::span(queue_).subspan(next_); }
-
- private:
-  std::vector<Action> queue_;
-  size_t next_ = 0;
-};
+using Actions = ActionQueue<Action>;
 
 }  // namespace berth::pool

@@ -20,6 +20,7 @@
 #include "pool/fd_budget.h"
 #include "pool/forecast.h"
 #include "pool/idle_set.h"
+#include "pool/intake.h"
 #include "pool/journal.h"
 #include "pool/policy.h"
 #include "pool/records.h"
@@ -46,9 +47,6 @@ struct Shared {
   Journal journal;
   size_t closing = 0;  // connections in State::closing: slots that come back soon
 };
-
-// What becomes of requests (rule 17). Paused: they wait. Disabled: they are refused.
-enum class Intake : uint8_t { open, paused, disabled };
 
 struct Request {
   uint64_t request_id = 0;
