@@ -13,8 +13,6 @@ class Balancer {
  public:
   // Takes the address in or out, as it has room or not.
   void note_room(Subchannel& subchannel);
-  // It is no more.
-  void withdraw(Subchannel& subchannel);
   bool empty() const { return offers_.empty(); }
 
   // nullptr: no address has room. `avoid`, which may be nullptr, only if it is alone. In turn among
@@ -26,8 +24,9 @@ class Balancer {
  private:
   using Offers = List<Subchannel, &Subchannel::offer_link>;
 
-  Subchannel* first() const;
-  Subchannel* least() const;
+  // Requires: another one than `avoid` has room.
+  Subchannel* first(const Subchannel* avoid) const;
+  Subchannel* least(const Subchannel* avoid) const;
 
   Offers offers_;  // the one chosen longest ago is first
 };

@@ -8,6 +8,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -118,6 +119,8 @@ class Pool {
   bool over() const { return ending_ == CloseReason::removed && channels_ == 0 && streams_ == 0; }
   // Every address is in backoff, is not known, or does not serve, and nothing is under way.
   bool hopeless(TimePoint now) const;
+  // Of the pool itself.
+  pool::Deadline& deadline() { return deadline_; }
 
  private:
   // One of the policy's endpoints: its look-ups.
@@ -127,6 +130,7 @@ class Pool {
     TimePoint ask_at{};  // when the next is due
     pool::Backoff backoff;
     bool failed = false;  // the last one
+    bool stale = false;   // asked: it was for another endpoint, before a reload
   };
 
   StreamList& list(StreamState state) { return by_state_[static_cast<size_t>(state)]; }
@@ -152,8 +156,6 @@ class Pool {
   void fail_dial(TimePoint now, Channel& channel, std::string_view text);
   void forget(Channel& channel);
   void blame(Subchannel& subchannel, std::string_view text);
-  template <class Act>
-  void for_each_open(Subchannel& subchannel, Act&& act);
 
   // pool_health.cc
   void watch(TimePoint now, Channel& channel);
@@ -162,6 +164,7 @@ class Pool {
   TimePoint keepalive_at(const Channel& channel) const;
   bool keeps_alive(const Channel& channel) const;
   bool is_dead(TimePoint now, const Channel& channel) const;
+  void look_after(TimePoint now, Channel& channel, Actions& actions);
   void no_answer(TimePoint now, Channel& channel);
 
   // pool_streams.cc
@@ -169,15 +172,16 @@ class Pool {
   void unlink(Stream& stream);
   Channel* choose(const Stream& stream);
   void assign(TimePoint now, Stream& stream, Channel& channel, Actions& actions);
-  void leave_channel(TimePoint now, Stream& stream, Actions& actions);
+  void left(TimePoint now, Channel& channel, Actions& actions);
   void wait(TimePoint now, Stream& stream, Actions& actions);
-  void await_channel(TimePoint now, Stream& stream);
+  void await_channel(Stream& stream);
   bool retry(TimePoint now, Stream& stream, Failure failure);
   bool retry_unseen(TimePoint now, Stream& stream);
   bool retry_code(TimePoint now, Stream& stream, GrpcCode code);
   void end(TimePoint now, Stream& stream, GrpcCode code, std::string text, Actions& actions);
-  void end_waiting(TimePoint now, GrpcCode code, const std::string& text, Actions& actions);
-  void end_resting(TimePoint now, GrpcCode code, const std::string& text, Actions& actions);
+  // UNAVAILABLE.
+  void end_all(TimePoint now, std::initializer_list<StreamState> states, const std::string& text,
+               Actions& actions);
   void forget(TimePoint now, Stream& stream);
   void serve(TimePoint now, Actions& actions);
   std::string why_it_waits(TimePoint now) const;
@@ -192,7 +196,7 @@ class Pool {
   void dial_first(TimePoint now, Actions& actions);
   void give_way(TimePoint now, const Subchannel& reached, Actions& actions);
   void dial_for_waiters(TimePoint now, Actions& actions);
-  Subchannel* widest(TimePoint now) const;
+  Subchannel* with_fewest(TimePoint now) const;
   uint32_t expected_room(const Subchannel& subchannel) const;
   void replace_expired(TimePoint now, Actions& actions);
   Channel& dial(TimePoint now, Subchannel& subchannel, Actions& actions);
@@ -203,16 +207,20 @@ class Pool {
   // pool_addresses.cc
   void look_up(TimePoint now, Actions& actions);
   void ask_soon(TimePoint now, uint32_t endpoint);
+  Source* answered(TimePoint now, uint32_t endpoint, Actions& actions);
   bool knows_address_of(uint32_t endpoint) const;
   Subchannel* find(uint32_t endpoint, std::string_view address) const;
   void set_addresses(uint32_t endpoint, const std::vector<std::string>& addresses);
   void drop_gone(TimePoint now, Actions& actions);
   void erase_if_gone(Subchannel& subchannel);
-  void rename_endpoints(const std::vector<Endpoint>& before);
+  void sort_subchannels();
+  std::string name_of(uint32_t endpoint) const;
+  void rename_endpoints(TimePoint now, const std::vector<Endpoint>& before);
 
   // pool_admin.cc
-  void set_limits(TimePoint now);
-  void drain_excess(TimePoint now, Actions& actions);
+  bool has_open() const;
+  void apply_limits(TimePoint now, Channel& channel, Actions& actions);
+  void drain_one(TimePoint now, Subchannel& subchannel, Actions& actions);
   void close_idle(TimePoint now, Actions& actions);
   void note(TimePoint now, pool::EventKind kind, uint64_t detail = 0, std::string_view text = {},
             ConnectionId channel = {});

@@ -86,7 +86,7 @@ struct Channel {
   Pool* pool = nullptr;
   Subchannel* subchannel = nullptr;
   State state = State::connecting;
-  CloseReason close_reason = CloseReason::dead;  // meaningful in draining and closing
+  CloseReason close_reason = CloseReason::age;  // what its end is, or will be, put down to
   Health health = Health::unknown;
   bool marked = false;  // without client and stream since the last tick of expire
   uint32_t limit = 0;   // of streams; ready: what server and policy allow

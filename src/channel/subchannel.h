@@ -1,6 +1,7 @@
 // Subchannel: one address of a pool: its channels, by state, and what is known of it.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -14,6 +15,9 @@
 #include "pool/backoff.h"
 
 namespace berth::channel {
+
+// The endpoint of an address whose endpoint has left the configuration.
+inline constexpr uint32_t kNoEndpoint = UINT32_MAX;
 
 struct SubchannelCounters {
   uint64_t dials = 0;
@@ -48,6 +52,17 @@ struct Subchannel {
   size_t channels() const;
   // Open ones, less those that have a successor.
   size_t lasting() const;
+  // `act` may close the channel.
+  template <class Act>
+  void for_each_open(Act&& act) {
+    for (const State state : {State::connecting, State::checking, State::ready}) {
+      for (Channel* channel = list(state).front(); channel != nullptr;) {
+        Channel* const next = StateList::next(*channel);
+        act(*channel);
+        channel = next;
+      }
+    }
+  }
   // Connecting, or nothing was heard of its health yet.
   bool under_way() const;
   size_t under_way_count() const;

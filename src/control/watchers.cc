@@ -31,6 +31,9 @@ v1::EventKind kind_of(pool::EventKind kind) {
     case pool::EventKind::reload: return v1::EVENT_RELOAD;
     case pool::EventKind::remove: return v1::EVENT_REMOVE;
     case pool::EventKind::backoff: return v1::EVENT_BACKOFF;
+    case pool::EventKind::connect: return v1::EVENT_CONNECT;
+    case pool::EventKind::cache_miss: return v1::EVENT_CACHE_MISS;
+    case pool::EventKind::count: return v1::EVENT_COUNT;
   }
   return v1::EVENT_UNSPECIFIED;
 }

@@ -34,15 +34,18 @@ enum class EventKind : uint8_t {
   pause,          // rule 17
   disable,
   open,
-  renew,    // `detail` idle connections were closed
-  evict,    // likewise
-  expire,   // likewise
-  learn,    // how many milliseconds the server's connections may be idle from now on
-  reload,   // its settings have changed
-  remove,   // it has left the configuration
-  backoff,  // `detail` is for how many ms its endpoint is not dialled, after failures
+  renew,       // `detail` idle connections were closed
+  evict,       // likewise
+  expire,      // likewise
+  learn,       // how many milliseconds the server's connections may be idle from now on
+  reload,      // its settings have changed
+  remove,      // it has left the configuration
+  backoff,     // `detail` is for how many ms its endpoint is not dialled, after failures
+  connect,     // of a channel pool: a local client has come
+  cache_miss,  // likewise: it was used and had no channel, so one is dialled
+  count,       // likewise: `detail` channels are connected from now on
 };
-inline constexpr size_t kEventKinds = static_cast<size_t>(EventKind::backoff) + 1;
+inline constexpr size_t kEventKinds = static_cast<size_t>(EventKind::count) + 1;
 
 constexpr const char* event_name(EventKind kind) {
   switch (kind) {
@@ -66,6 +69,9 @@ constexpr const char* event_name(EventKind kind) {
     case EventKind::reload: return "reload";
     case EventKind::remove: return "remove";
     case EventKind::backoff: return "backoff";
+    case EventKind::connect: return "connect";
+    case EventKind::cache_miss: return "cache_miss";
+    case EventKind::count: return "count";
   }
   return "unknown";
 }
