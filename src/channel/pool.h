@@ -219,7 +219,7 @@ class Pool {
 
   // pool_admin.cc
   bool has_open() const;
-  void apply_limits(TimePoint now, Channel& channel, Actions& actions);
+  void apply_limits(TimePoint now, Channel& channel);
   void drain_one(TimePoint now, Subchannel& subchannel, Actions& actions);
   void close_idle(TimePoint now, Actions& actions);
   void note(TimePoint now, pool::EventKind kind, uint64_t detail = 0, std::string_view text = {},

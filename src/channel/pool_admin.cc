@@ -89,7 +89,9 @@ void Pool::reconfigure(TimePoint now, ChannelPolicy policy, Actions& actions) {
   rename_endpoints(now, before);
   drop_gone(now, actions);
   for (const auto& each : subchannels_) {
-    each->for_each_open([&](Channel& channel) { apply_limits(now, channel, actions); });
+    each->for_each_open([&](Channel& channel) { apply_limits(now, channel); });
+    auto& checking = each->list(State::checking);
+    while (!policy_.health && !checking.empty()) make_ready(now, *checking.front(), actions);
     while (each->lasting() > policy_.max_channels) drain_one(now, *each, actions);
   }
   for (const StreamState state : {StreamState::waiting, StreamState::again}) {
@@ -100,11 +102,10 @@ void Pool::reconfigure(TimePoint now, ChannelPolicy policy, Actions& actions) {
   settle(now, actions);
 }
 
-void Pool::apply_limits(TimePoint now, Channel& channel, Actions& actions) {
+void Pool::apply_limits(TimePoint now, Channel& channel) {
   if (channel.state == State::connecting) return watch(now, channel);
   channel.limit = limit_of(channel.server_limit);
   note_room(channel);
-  if (channel.state == State::checking && !policy_.health) make_ready(now, channel, actions);
 }
 
 // The one with the fewest streams, of what lasts.

@@ -41,7 +41,7 @@ StreamId Pool::open_stream(TimePoint now, TimePoint until, Actions& actions) {
   list(StreamState::waiting).push_back(stream);
   ++streams_;
   ++stream_counters_.begun;
-  const bool first = waiting() == 1;
+  const bool first = list(StreamState::waiting).size() == 1 && list(StreamState::again).empty();
   Channel* const channel = first && intake_ == pool::Intake::open ? choose(stream) : nullptr;
   if (channel != nullptr && !ending_) {
     assign(now, stream, *channel, actions);
