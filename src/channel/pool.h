@@ -185,6 +185,7 @@ class Pool {
   void forget(TimePoint now, Stream& stream);
   void serve(TimePoint now, Actions& actions);
   std::string why_it_waits(TimePoint now) const;
+  std::string what_is_under_way(TimePoint now) const;
   std::string no_upstream() const;
   std::string ending_text() const;
 

@@ -220,14 +220,24 @@ std::string Pool::why_it_waits(TimePoint now) const {
   if (intake_ == pool::Intake::paused) return policy_.key + " is paused";
   if (hopeless(now)) return no_upstream();
   const size_t ready = count(State::ready);
-  if (ready == 0) {
-    return last_error_.empty() ? "no channel is ready yet"
-                               : "no channel is ready; last error: " + last_error_;
-  }
+  if (ready == 0) return "no channel is ready; " + what_is_under_way(now);
   size_t streams = 0;
   for (const auto& each : subchannels_) streams += each->streams;
   return std::to_string(ready) + " channels are full with " + std::to_string(streams) +
          " streams; " + std::to_string(waiting()) + " wait";
+}
+
+std::string Pool::what_is_under_way(TimePoint now) const {
+  std::string text;
+  for (const auto& each : subchannels_) {
+    const Channel* const oldest = each->list(State::connecting).front();
+    if (oldest == nullptr) continue;
+    text = each->address + " has been dialled for " + format_duration(now - oldest->since);
+    break;
+  }
+  if (!last_error_.empty())
+    text += (text.empty() ? "last error: " : "; last error: ") + last_error_;
+  return text.empty() ? "no address is known yet" : text;
 }
 
 std::string Pool::no_upstream() const {
