@@ -65,7 +65,7 @@ unit    := $(wildcard test/unit/*.cc test/unit/*/*.cc test/support/*.cc)
 # What includes grpc++, in layers and tests.
 with_grpc := $(addprefix src/control/,admin.cc calls.cc control.cc leases.cc server.cc) $(ctl) \
              $(addprefix test/unit/control/,control_test.cc leases_test.cc orders_test.cc) $(wildcard test/unit/ctl/*.cc)
-sim     := $(wildcard test/sim/*.cc)
+sim     := $(wildcard test/sim/*.cc test/sim/*/*.cc)
 bench   := $(wildcard test/bench/*.cc)
 fuzz    := $(wildcard test/fuzz/*.cc)
 tools   := $(wildcard test/support/*.c test/support/bin/*.c test/support/bin/*.cc)
@@ -206,7 +206,7 @@ $(BUILD)/test/unit: $(call objs,$(core) $(client) $(filter-out src/ctl/main.cc,$
 $(BUILD)/test/plain: $(call objs,$(filter-out $(with_grpc),$(core) $(client) $(unit))) $(filter-out %.grpc.pb.o,$(generated))
 	$(call run,LINK) $(link) -o $@ $(inputs) $(tls_libs) $(BUILD_LIBS) $(TEST_LIBS)
 
-$(BUILD)/test/sim: $(call objs,$(base) $(pool) $(sim))
+$(BUILD)/test/sim: $(call objs,$(base) $(pool) $(channel) $(sim))
 	$(call run,LINK) $(link) -o $@ $(inputs) $(BUILD_LIBS)
 
 # The unit tests of src/pool alone, for test/mutations.

@@ -237,7 +237,9 @@ std::string Pool::what_is_under_way(TimePoint now) const {
   }
   if (!last_error_.empty())
     text += (text.empty() ? "last error: " : "; last error: ") + last_error_;
-  return text.empty() ? "no address is known yet" : text;
+  if (!text.empty()) return text;
+  return subchannels_.empty() ? "no address is known yet"
+                              : "the servers have not said that they serve";
 }
 
 std::string Pool::no_upstream() const {

@@ -1,18 +1,21 @@
-// sim: plays random histories against the policy of the stream pools and checks it after each
-// event.
+// sim: plays random histories against the policies of the stream pools and of the channel pools,
+// and checks them after each event.
 //
-//   sim --seed N --steps N [--seeds K] [--verbose | --shrink]
+//   sim --seed N --steps N [--seeds K] [--model stream|channel] [--verbose | --shrink]
 //
-// K histories of N steps, the seeds counted from N. A seed decides everything: a failure comes
-// again. With --shrink it comes again from as few steps as still break the same rule, told in
-// words.
+// K histories of N steps with each policy, the seeds counted from N. A seed decides everything: a
+// failure comes again. With --shrink it comes again from as few steps as still break the same rule,
+// told in words.
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <string>
 #include <string_view>
 
+#include "sim/channel/player.h"
+#include "sim/game.h"
 #include "sim/player.h"
 #include "sim/trial.h"
 
@@ -25,7 +28,19 @@ struct Options {
   uint64_t seeds = 1;
   bool verbose = false;
   bool shrink = false;
+  std::string model;  // "": both
 };
+
+struct Model {
+  const char* name;
+  NewGame game;
+};
+template <class Played>
+std::unique_ptr<Game> make_game(uint64_t seed, bool aloud) {
+  return std::make_unique<Played>(seed, aloud);
+}
+constexpr Model kModels[] = {{"stream", make_game<Player>},
+                             {"channel", make_game<channels::Player>}};
 
 // For the trace when a BERTH_CHECK ends the process.
 const Trace* g_trace = nullptr;
@@ -42,7 +57,7 @@ void tell(const char* rule, uint64_t subject) {
 }
 
 void on_abort(int) {
-  tell("a check inside the depot", 0);
+  tell("a check inside the policy", 0);
 }
 
 bool parse(int argc, char** argv, Options& options) {
@@ -50,6 +65,10 @@ bool parse(int argc, char** argv, Options& options) {
     const std::string_view name = argv[i];
     if (name == "--verbose" || name == "--shrink") {
       (name == "--verbose" ? options.verbose : options.shrink) = true;
+      continue;
+    }
+    if (name == "--model" && i + 1 < argc) {
+      options.model = argv[++i];
       continue;
     }
     uint64_t* value = name == "--seed"    ? &options.seed
@@ -64,49 +83,55 @@ bool parse(int argc, char** argv, Options& options) {
   return true;
 }
 
-struct Sums {
-  uint64_t events = 0;
-  uint64_t grants = 0;
-  uint64_t refusals = 0;
-};
-
 // False: a rule was broken.
-bool play(const Script& script, bool aloud, Sums& sums) {
-  const auto player = std::make_unique<Player>(g_seed, aloud);
-  g_trace = &player->model().trace;
+bool play(NewGame new_game, const Script& script, bool aloud, Tally& sum) {
+  const std::unique_ptr<Game> game = new_game(g_seed, aloud);
+  g_trace = &game->trace();
   try {
-    for (const Turn& turn : script) player->play(turn);
+    for (const Turn& turn : script) game->play(turn);
   } catch (const Broken& broken) {
     tell(broken.rule, broken.subject);
     return false;
   }
-  sums.events += player->model().event;
-  sums.grants += player->model().grants;
-  sums.refusals += player->model().refusals;
+  const Tally tally = game->tally();
+  sum.events += tally.events;
+  sum.granted += tally.granted;
+  sum.refused += tally.refused;
   return true;
 }
 
 // The history, or as little of it as fails.
-Script script_for(const Options& options) {
-  Script script = options.shrink ? shortest_failure(g_seed, options.steps) : Script();
-  if (script.empty()) return Player::history(options.steps);
+Script script_for(NewGame game, const Options& options) {
+  Script script = options.shrink ? shortest_failure(game, g_seed, options.steps) : Script();
+  if (script.empty()) return history(options.steps);
   std::fprintf(stderr, "%zu steps are left:\n", script.size());
   return script;
 }
 
-int run(const Options& options) {
-  Sums sums;
+bool run(const Model& model, const Options& options) {
+  Tally sum;
   for (g_seed = options.seed; g_seed < options.seed + options.seeds; ++g_seed) {
-    const Script script = script_for(options);
-    if (!play(script, options.verbose || options.shrink, sums)) return 1;
+    const Script script = script_for(model.game, options);
+    if (!play(model.game, script, options.verbose || options.shrink, sum)) return false;
   }
   std::printf(
-      "sim: %llu seeds from %llu, %llu steps each: %llu events, %llu grants, %llu refusals; "
-      "all held\n",
-      static_cast<unsigned long long>(options.seeds), static_cast<unsigned long long>(options.seed),
-      static_cast<unsigned long long>(options.steps), static_cast<unsigned long long>(sums.events),
-      static_cast<unsigned long long>(sums.grants), static_cast<unsigned long long>(sums.refusals));
-  return 0;
+      "sim: %s pools: %llu seeds from %llu, %llu steps each: %llu events, %llu granted, "
+      "%llu refused; all held\n",
+      model.name, static_cast<unsigned long long>(options.seeds),
+      static_cast<unsigned long long>(options.seed), static_cast<unsigned long long>(options.steps),
+      static_cast<unsigned long long>(sum.events), static_cast<unsigned long long>(sum.granted),
+      static_cast<unsigned long long>(sum.refused));
+  return true;
+}
+
+int run(const Options& options) {
+  int played = 0;
+  for (const Model& model : kModels) {
+    if (!options.model.empty() && options.model != model.name) continue;
+    if (!run(model, options)) return 1;
+    ++played;
+  }
+  return played > 0 ? 0 : 64;
 }
 
 }  // namespace
@@ -115,7 +140,9 @@ int run(const Options& options) {
 int main(int argc, char** argv) {
   berth::sim::Options options;
   if (!berth::sim::parse(argc, argv, options)) {
-    std::fprintf(stderr, "usage: sim --seed N --steps N [--seeds K] [--verbose | --shrink]\n");
+    std::fprintf(stderr,
+                 "usage: sim --seed N --steps N [--seeds K] [--model stream|channel] [--verbose | "
+                 "--shrink]\n");
     return 64;
   }
   std::signal(SIGABRT, berth::sim::on_abort);

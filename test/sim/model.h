@@ -15,21 +15,12 @@
 #include "base/time.h"
 #include "pool/actions.h"
 #include "pool/depot.h"
+#include "sim/game.h"
 #include "sim/trace.h"
 
 namespace berth::sim {
 
 using namespace std::chrono_literals;
-
-// A rule that was broken: which, and the id of what broke it.
-struct Broken {
-  const char* rule;
-  uint64_t subject;
-};
-
-inline void expect(bool holds, const char* rule, uint64_t subject = 0) {
-  if (!holds) throw Broken{rule, subject};
-}
 
 enum class Upstream { healthy, refuses, hangs };
 

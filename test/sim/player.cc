@@ -14,8 +14,6 @@ namespace {
 
 constexpr uint32_t kMostBatch = 6;
 constexpr size_t kMostSessions = 8;
-constexpr uint64_t kStepsBetweenQuiets = 1500;
-constexpr uint64_t kStepsBeforeShutdown = 100;
 constexpr Duration kQuietTurn = 100ms;
 constexpr int kQuietTurns = 900;  // 90 s: beyond every timeout and backoff
 
@@ -32,18 +30,6 @@ Player::Player(uint64_t seed, bool aloud)
   model_.listening = model_.chance(50);
   driver_.depot().journal().listen(model_.listening);
   for (const pool::PoolPolicy& policy : settings_.pools) add_pool(policy, false);
-}
-
-Script Player::history(uint64_t steps) {
-  Script script;
-  for (uint64_t i = 1; i <= steps; ++i) {
-    script.push_back({Turn::Kind::step, i});
-    if (i % kStepsBetweenQuiets == 0 || i == steps) script.push_back({Turn::Kind::quiet, i});
-  }
-  const uint64_t last = steps + kStepsBeforeShutdown;
-  for (uint64_t i = steps + 1; i <= last; ++i) script.push_back({Turn::Kind::step, i});
-  script.push_back({Turn::Kind::shut_down, last + 1});
-  return script;
 }
 
 void Player::play(const Turn& turn) {

@@ -6,28 +6,18 @@
 #include <vector>
 
 #include "sim/driver.h"
+#include "sim/game.h"
 #include "sim/model.h"
 
 namespace berth::sim {
 
-// One entry of a script. Its random numbers come from the seed and `step` alone, so that it does
-// the same when others are left out, as far as it still can.
-struct Turn {
-  enum class Kind { step, quiet, shut_down };
-  Kind kind;
-  uint64_t step;
-};
-using Script = std::vector<Turn>;
-
-class Player {
+class Player : public Game {
  public:
   Player(uint64_t seed, bool aloud);
 
-  // A whole history: so many steps, quiet now and then, and a shutdown at the end.
-  static Script history(uint64_t steps);
-
-  void play(const Turn& turn);
-  const Model& model() const { return model_; }
+  void play(const Turn& turn) override;
+  const Trace& trace() const override { return model_.trace; }
+  Tally tally() const override { return {model_.event, model_.grants, model_.refusals}; }
 
  private:
   struct Settings {

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string>
 
-#include "sim/player.h"
+#include "sim/game.h"
 
 namespace berth::sim {
 
@@ -14,9 +14,9 @@ struct Outcome {
   size_t played = 0;   // turns until then
 };
 
-Outcome try_out(uint64_t seed, const Script& script);
+Outcome try_out(NewGame game, uint64_t seed, const Script& script);
 
 // A short part of a whole history that still breaks the same rule, if that breaks one: else empty.
-Script shortest_failure(uint64_t seed, uint64_t steps);
+Script shortest_failure(NewGame game, uint64_t seed, uint64_t steps);
 
 }  // namespace berth::sim
