@@ -31,6 +31,11 @@ void World::check_channels() {
 
 void World::check_channel(ChannelModel& model, const channel::Channel& channel) {
   const uint64_t id = model.id.value();
+  if (model.checked && model.silent_health && channel.health != channel::Channel::Health::unknown) {
+    expect(now >= model.up_at + pools[model.pool].policy.dial_timeout, "health may take a while",
+           id);
+    model.silent_health = false;
+  }
   const bool leaves = channel.state == State::draining;
   if (leaves && !model.leaving) {
     expect(has_cause(model, channel.close_reason), "a channel drains for a cause", id);
@@ -38,7 +43,7 @@ void World::check_channel(ChannelModel& model, const channel::Channel& channel) 
     model.why_leaving = channel.close_reason;
     model.leaving_since = now;
   }
-  const bool serves = model.serves || !pools[model.pool].policy.health;
+  const bool serves = model.serves || !model.checked;
   const State expected = model.closing   ? State::closing
                          : !model.up     ? State::connecting
                          : model.leaving ? State::draining

@@ -105,8 +105,12 @@ void World::judge(const channel::Dial& dial) {
   if (channel == nullptr || !channel->replaces.valid()) return judge_need(pool, dial);
   const ChannelModel& replaced = channels.at(channel->replaces);
   expect(is_ready(replaced) && replaced.address == dial.address, "what is ready is replaced", id);
-  const bool old = replaced.lifetime != 0s && now >= replaced.ready_at + replaced.lifetime * 3 / 4;
-  expect(replaced.renewed || old, "only what is old or renewed is replaced", id);
+  expect(is_old(replaced), "only what is old or renewed is replaced", id);
+}
+
+bool World::is_old(const ChannelModel& channel) const {
+  const bool ready = channel.lifetime != 0s && channel.ready_at != kNever;
+  return channel.renewed || (ready && now >= channel.ready_at + channel.lifetime * 3 / 4);
 }
 
 void World::judge_backoff(const AddressModel& address) const {
@@ -120,16 +124,27 @@ void World::judge_need(const PoolModel& pool, const channel::Dial& dial) const {
   const auto index = static_cast<size_t>(&pool - pools.data());
   size_t open = 0;
   size_t lasting = 0;
+  bool replaces = false;  // one that has ended in this event, too
   for (const auto& [other, channel] : channels) {
     if (channel.pool != index || channel.address != dial.address || !is_open(channel)) continue;
     ++open;
     lasting += !hub.channel(other)->successor.valid();
+    replaces |= is_old(channel) && !hub.channel(other)->open();
   }
   expect(lasting < pool.policy.max_channels, "max_channels holds", id);
   if (pool.policy.balance == channel::Balance::failover) judge_failover(index, dial.address);
-  if (open == 0) return;
+  if (open == 0 || replaces) return;
   expect(with_room(index).empty(), "no second channel while another has room", id);
-  expect(waiting(index) > coming(index), "no channel is dialled that nobody needs", id);
+  expect(waiting(index) + rested(index) > coming(index), "no channel is dialled that nobody needs",
+         id);
+}
+
+// Those that may wait for a channel by now.
+size_t World::rested(size_t index) const {
+  return static_cast<size_t>(std::count_if(streams.begin(), streams.end(), [&](const auto& each) {
+    const StreamModel& stream = each.second;
+    return stream.pool == index && stream.stage == Stage::resting && now >= stream.not_before;
+  }));
 }
 
 // Places on channels that are under way, as far as can be foreseen.
@@ -186,9 +201,7 @@ void World::judge(const channel::Close& close) const {
 bool World::has_cause(const ChannelModel& channel, CloseReason reason) const {
   const PoolModel& pool = pools[channel.pool];
   switch (reason) {
-    case CloseReason::age:
-      return channel.lifetime != 0s && now >= channel.ready_at + channel.lifetime * 3 / 4 &&
-             gave_way(channel);
+    case CloseReason::age: return is_old(channel) && gave_way(channel);
     case CloseReason::renewed: return (channel.renewed && gave_way(channel)) || pool.was_failover;
     case CloseReason::goaway: return channel.told_goaway;
     case CloseReason::address_gone: return !is_known(pool, channel.address);

@@ -44,15 +44,15 @@ ChannelPolicy Player::draw_policy() {
   p.max_channels = pick(1u, 2u, 4u);
   p.max_streams_per_channel = pick(0u, 0u, 1u, 3u);
   p.max_waiters = pick(5u, 10'000u);
-  p.acquire_timeout = pick<Duration>(1s, 5s);
+  p.acquire_timeout = pick(Duration(1s), Duration(5s));
   p.dial_timeout = 2s;
   p.fail_fast = w.chance(50);
-  p.max_lifetime = pick<Duration>(0s, 2s, 20s);
+  p.max_lifetime = pick(Duration(0s), Duration(2s), Duration(20s));
   p.drain_timeout = 3s;
   p.keepalive_time = 1s;
   p.keepalive_timeout = 500ms;
-  p.idle_timeout = pick<Duration>(0s, 1s, 10s);
-  p.dns_refresh = pick<Duration>(0s, 2s);
+  p.idle_timeout = pick(Duration(0s), Duration(1s), Duration(10s));
+  p.dns_refresh = pick(Duration(0s), Duration(2s));
   p.retry = {pick(1u, 2u, 4u), only(GrpcCode::unavailable), 20ms};
   p.health = w.chance(30);
   return p;
@@ -299,6 +299,17 @@ void Player::end_all() {
   while (!world_.streams.empty()) world_.end_stream(world_.streams.begin()->first);
 }
 
+void Player::heal_channels() {
+  std::vector<ConnectionId> ids;
+  for (const auto& [id, channel] : world_.channels) ids.push_back(id);
+  for (const ConnectionId id : ids) {
+    const auto at = world_.channels.find(id);
+    if (at == world_.channels.end() || !at->second.up || at->second.closing) continue;
+    world_.tell_limit(id, 100);
+    world_.tell_health(id);
+  }
+}
+
 void Player::quiet() {
   World& w = world_;
   w.calm = true;
@@ -314,6 +325,7 @@ void Player::quiet() {
     ++pool.clients;
     w.event([&](channel::Actions& actions) { w.hub.join(w.now, pool.id, actions); });
   }
+  heal_channels();
   w.pass_time(w.now + kQuiet, true);
   for (size_t i = 0; i < w.pools.size(); ++i) {
     if (w.pools[i].gone || w.pools[i].removed) continue;

@@ -46,6 +46,7 @@ class Player : public Game {
   // Everything heals, all streams end, and what was owed must have been paid.
   void quiet();
   void shut_down();
+  void heal_channels();
   void end_all();
 
   size_t any_pool() { return world_.random.below(world_.pools.size()); }

@@ -23,7 +23,7 @@ uint32_t World::limit(const ChannelModel& channel) const {
 }
 
 bool World::is_ready(const ChannelModel& channel) const {
-  const bool serves = channel.serves || !pools[channel.pool].policy.health;
+  const bool serves = channel.serves || !channel.checked;
   return channel.up && serves && is_open(channel);
 }
 
@@ -35,7 +35,7 @@ bool World::is_known(const PoolModel& pool, const std::string& address) const {
 
 bool World::is_under_way(const ChannelModel& channel) const {
   if (!is_open(channel)) return false;
-  return !channel.up || (channel.silent_health && pools[channel.pool].policy.health);
+  return !channel.up || (channel.silent_health && channel.checked);
 }
 
 size_t World::waiting(size_t pool) const {
@@ -69,7 +69,10 @@ void World::open_stream(size_t index, TimePoint until) {
   trace.add(now, "stream %llu of pool %llu", id.value(), index);
   expect(!streams.contains(id), "an id is given once", id.value());
   StreamModel& stream = streams[id];
-  stream = {.id = id, .pool = index, .until = until, .waits_since = now};
+  stream.id = id;
+  stream.pool = index;
+  stream.until = until;
+  stream.waits_since = now;
   ++pool.streams;
   settle();
 }
@@ -201,6 +204,11 @@ void World::note_endpoints(PoolModel& pool, const std::vector<Endpoint>& before)
     pool.asked_at.erase(i);
     if (i < before.size()) pool.answered.erase(before[i].host);
   }
+  for (auto& [id, channel] : channels) {
+    if (pools[channel.pool].id != pool.id || pool.policy.health || !channel.checked) continue;
+    channel.checked = false;
+    if (channel.up && is_open(channel) && channel.ready_at == kNever) channel.ready_at = now;
+  }
   for (const auto& [host, addresses] : pool.known) pool.answered.insert(host);
 }
 
@@ -223,8 +231,7 @@ void World::pass_time(TimePoint until, bool punctual) {
     if (std::min(world, timer) > until) break;
     now = std::max(now, std::min(world, timer));
     if (timer <= world) {
-      event([&](channel::Actions& actions) { hub.advance(now, actions); });
-      expect(hub.next_deadline() > now, "after the timer nothing due is left");
+      advance();
     } else {
       const Pending pending = world_.begin()->second;
       world_.erase(world_.begin());
@@ -232,8 +239,14 @@ void World::pass_time(TimePoint until, bool punctual) {
     }
   }
   now = until;
-  event([&](channel::Actions& actions) { hub.advance(now, actions); });
-  expect(hub.next_deadline() > now, "after the timer nothing due is left");
+  advance();
+}
+
+void World::advance() {
+  event([&](channel::Actions& actions) {
+    hub.advance(now, actions);
+    expect(hub.next_deadline() > now, "after the timer nothing due is left");
+  });
 }
 
 void World::deliver(const Pending& pending) {
@@ -281,7 +294,8 @@ void World::deliver_dial(ConnectionId id, bool reached) {
   channel.mute = address.upstream == Upstream::mute;
   channel.max_streams = address.max_streams;
   channel.lifetime = pool.policy.max_lifetime;
-  if (!pool.policy.health) channel.ready_at = now;
+  channel.checked = pool.policy.health;
+  if (!channel.checked) channel.ready_at = now;
   address.told_limit = address.max_streams;
   address.dial_failed_at.reset();
   ++pool.connected;
@@ -294,6 +308,7 @@ void World::tell_health(ConnectionId id) {
   ChannelModel& channel = channels.at(id);
   if (channel.closing || !channel.up || !pools[channel.pool].policy.health) return;
   channel.serves = pools[channel.pool].addresses[channel.address].upstream != Upstream::unwell;
+  channel.checked = true;
   channel.silent_health = false;
   disturb();
   if (channel.serves && channel.ready_at == kNever && is_open(channel)) channel.ready_at = now;

@@ -17,7 +17,6 @@
 namespace berth::sim::channels {
 
 using namespace std::chrono_literals;
-using channel::CloseReason;
 using channel::GrpcCode;
 
 // mute: takes connections and says nothing after that.
@@ -68,6 +67,7 @@ struct ChannelModel {
   size_t pool = 0;
   std::string address;
   bool up = false;
+  bool checked = false;  // its health counts
   bool serves = false;
   bool silent_health = true;  // nothing was said of it yet
   bool leaving = false;       // drains
@@ -154,7 +154,9 @@ class World {
   bool has_room(const ChannelModel& channel) const {
     return is_ready(channel) && channel.streams.size() < limit(channel);
   }
-  bool is_open(const ChannelModel& channel) const { return !channel.closing && !channel.leaving; }
+  bool is_open(const ChannelModel& channel) const {
+    return !channel.closing && !channel.leaving && !channel.told_goaway;
+  }
   bool is_known(const PoolModel& pool, const std::string& address) const;
   bool is_under_way(const ChannelModel& channel) const;
   size_t waiting(size_t pool) const;
@@ -174,6 +176,7 @@ class World {
     uint32_t endpoint = 0;
   };
 
+  void advance();
   void settle();
   void carry_out();
   void cut_off(ConnectionId id);
@@ -204,8 +207,10 @@ class World {
   void judge_backoff(const AddressModel& address) const;
   void judge_failover(size_t pool, const std::string& address) const;
   size_t coming(size_t pool) const;
+  size_t rested(size_t pool) const;
   void judge(const channel::Close& close) const;
   bool has_cause(const ChannelModel& channel, CloseReason reason) const;
+  bool is_old(const ChannelModel& channel) const;
   bool gave_way(const ChannelModel& channel) const;
   // Nothing is ready or under way. Sure: so it must be, and the pool must know; else it may be.
   bool no_upstream(size_t pool, bool sure) const;
