@@ -209,8 +209,11 @@ $(BUILD)/test/plain: $(call objs,$(filter-out $(with_grpc),$(core) $(client) $(u
 $(BUILD)/test/sim: $(call objs,$(base) $(pool) $(channel) $(sim))
 	$(call run,LINK) $(link) -o $@ $(inputs) $(BUILD_LIBS)
 
-# The unit tests of src/pool alone, for test/mutations.
+# The unit tests of src/pool and src/channel alone, for test/mutations.
 $(BUILD)/test/pool: $(call objs,$(base) $(pool) $(filter test/unit/pool/%,$(unit)))
+	$(call run,LINK) $(link) -o $@ $(inputs) $(BUILD_LIBS) $(TEST_LIBS)
+
+$(BUILD)/test/channel: $(call objs,$(base) $(pool) $(channel) $(filter test/unit/channel/%,$(unit)))
 	$(call run,LINK) $(link) -o $@ $(inputs) $(BUILD_LIBS) $(TEST_LIBS)
 
 # The sanitizers are what makes it find more than crashes.

@@ -31,7 +31,7 @@ void World::check_channels() {
 
 void World::check_channel(ChannelModel& model, const channel::Channel& channel) {
   const uint64_t id = model.id.value();
-  if (model.checked && model.silent_health && channel.health != channel::Channel::Health::unknown) {
+  if (awaits_health(model) && channel.health != channel::Channel::Health::unknown) {
     expect(now >= model.up_at + pools[model.pool].policy.dial_timeout, "health may take a while",
            id);
     model.silent_health = false;

@@ -77,6 +77,7 @@ bool World::no_upstream(size_t index, bool sure) const {
   for (const auto& [id, channel] : channels) {
     if (channel.pool != index || !is_open(channel)) continue;
     if (is_ready(channel) || is_under_way(channel)) return false;
+    if (sure && awaits_health(channel)) return false;
     unwell.insert(channel.address);
   }
   for (const auto& [host, addresses] : pool.known) {
@@ -128,8 +129,9 @@ void World::judge_need(const PoolModel& pool, const channel::Dial& dial) const {
   for (const auto& [other, channel] : channels) {
     if (channel.pool != index || channel.address != dial.address || !is_open(channel)) continue;
     ++open;
-    lasting += !hub.channel(other)->successor.valid();
-    replaces |= is_old(channel) && !hub.channel(other)->open();
+    const bool just_ended = is_old(channel) && !hub.channel(other)->open();
+    lasting += !just_ended && !hub.channel(other)->successor.valid();
+    replaces |= just_ended;
   }
   expect(lasting < pool.policy.max_channels, "max_channels holds", id);
   if (pool.policy.balance == channel::Balance::failover) judge_failover(index, dial.address);

@@ -35,7 +35,8 @@ bool World::is_known(const PoolModel& pool, const std::string& address) const {
 
 bool World::is_under_way(const ChannelModel& channel) const {
   if (!is_open(channel)) return false;
-  return !channel.up || (channel.silent_health && channel.checked);
+  const bool overdue = now >= channel.up_at + pools[channel.pool].policy.dial_timeout;
+  return !channel.up || (awaits_health(channel) && !overdue);
 }
 
 size_t World::waiting(size_t pool) const {

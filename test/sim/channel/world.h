@@ -159,6 +159,9 @@ class World {
   }
   bool is_known(const PoolModel& pool, const std::string& address) const;
   bool is_under_way(const ChannelModel& channel) const;
+  static bool awaits_health(const ChannelModel& channel) {
+    return channel.up && channel.checked && channel.silent_health;
+  }
   size_t waiting(size_t pool) const;
   bool wanted(size_t pool) const { return pools[pool].clients > 0 || waiting_at_all(pool) > 0; }
   size_t waiting_at_all(size_t pool) const;
