@@ -169,6 +169,11 @@ void World::note_end(const ChannelModel& channel) {
   }
 }
 
+void World::note_ready(ChannelModel& channel) const {
+  channel.ready_at = now;
+  channel.lifetime = pools[channel.pool].policy.max_lifetime;
+}
+
 void World::disturb() {
   for (PoolModel& pool : pools) pool.with_room.clear();
 }
@@ -208,7 +213,7 @@ void World::note_endpoints(PoolModel& pool, const std::vector<Endpoint>& before)
   for (auto& [id, channel] : channels) {
     if (pools[channel.pool].id != pool.id || pool.policy.health || !channel.checked) continue;
     channel.checked = false;
-    if (channel.up && is_open(channel) && channel.ready_at == kNever) channel.ready_at = now;
+    if (channel.up && is_open(channel) && channel.ready_at == kNever) note_ready(channel);
   }
   for (const auto& [host, addresses] : pool.known) pool.answered.insert(host);
 }
@@ -294,9 +299,8 @@ void World::deliver_dial(ConnectionId id, bool reached) {
   channel.heard_at = now;
   channel.mute = address.upstream == Upstream::mute;
   channel.max_streams = address.max_streams;
-  channel.lifetime = pool.policy.max_lifetime;
   channel.checked = pool.policy.health;
-  if (!channel.checked) channel.ready_at = now;
+  if (!channel.checked) note_ready(channel);
   address.told_limit = address.max_streams;
   address.dial_failed_at.reset();
   ++pool.connected;
@@ -312,7 +316,7 @@ void World::tell_health(ConnectionId id) {
   channel.checked = true;
   channel.silent_health = false;
   disturb();
-  if (channel.serves && channel.ready_at == kNever && is_open(channel)) channel.ready_at = now;
+  if (channel.serves && channel.ready_at == kNever && is_open(channel)) note_ready(channel);
   trace.add(now, "channel %llu serves: %llu", id.value(), channel.serves);
   const bool serves = channel.serves;
   event([&](channel::Actions& actions) { hub.serving(now, id, serves, actions); });

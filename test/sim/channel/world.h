@@ -186,6 +186,7 @@ class World {
   void cut_off_closed();
   void note_dial_failed(const ChannelModel& channel);
   void note_end(const ChannelModel& channel);
+  void note_ready(ChannelModel& channel) const;
   // Who has room may have changed in a way that a turn does not show.
   void disturb();
   void later(Duration most, const Pending& pending);
