@@ -75,7 +75,6 @@ bool World::no_upstream(size_t index, bool sure) const {
   const PoolModel& pool = pools[index];
   std::set<std::string> unwell;
   for (const auto& [id, channel] : channels) {
-    // One that has begun to drain in this event is found out by check().
     if (channel.pool != index || !is_open(channel) || !hub.channel(id)->open()) continue;
     if (is_ready(channel) || is_under_way(channel)) return false;
     if (sure && awaits_health(channel)) return false;
@@ -137,9 +136,7 @@ void World::judge_need(const PoolModel& pool, const channel::Dial& dial) const {
   expect(lasting < pool.policy.max_channels, "max_channels holds", id);
   if (pool.policy.balance == channel::Balance::failover) judge_failover(index, dial.address);
   if (open == 0 || replaces) return;
-  for (const ConnectionId other : with_room(index)) {
-    expect(!hub.channel(other)->open(), "no second channel while another has room", id);
-  }
+  expect(with_room(index).empty(), "no second channel while another has room", id);
   expect(waiting(index) + rested(index) > coming(index), "no channel is dialled that nobody needs",
          id);
 }

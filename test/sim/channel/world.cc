@@ -56,7 +56,7 @@ size_t World::waiting_at_all(size_t pool) const {
 std::set<ConnectionId> World::with_room(size_t pool) const {
   std::set<ConnectionId> ids;
   for (const auto& [id, channel] : channels) {
-    if (channel.pool == pool && has_room(channel)) ids.insert(id);
+    if (channel.pool == pool && has_room(channel) && hub.channel(id)->open()) ids.insert(id);
   }
   return ids;
 }

@@ -165,6 +165,7 @@ class World {
   size_t waiting(size_t pool) const;
   bool wanted(size_t pool) const { return pools[pool].clients > 0 || waiting_at_all(pool) > 0; }
   size_t waiting_at_all(size_t pool) const;
+  // But for what drains since this event, which check() finds out.
   std::set<ConnectionId> with_room(size_t pool) const;
   bool may_dial(size_t pool) const {
     return !stopping && !pools[pool].removed && pools[pool].intake == pool::Intake::open;
