@@ -1,0 +1,74 @@
+// Http2Headers: the fields of one header block, in order. Loop thread only.
+//
+// What a connection has decoded is not copied: the list shares it with the decoder, and may outlive
+// the connection. Names are in lower case (RFC 9113, section 8.2); pseudo-header fields stand first
+// (section 8.3).
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string_view>
+#include <vector>
+
+struct nghttp2_rcbuf;
+
+namespace berth::wire {
+
+struct Http2Field {
+  std::string_view name;
+  std::string_view value;
+  // A secret: no table of a compressor may hold it (RFC 7541, section 7.1.3).
+  bool never_index = false;
+};
+
+class Http2Headers {
+ public:
+  // Whether the list takes a copy of a text, or its caller keeps it until the list is gone: at the
+  // latest when the stream it was given to is closed.
+  enum class Text { copied, outlives };
+
+  Http2Headers() = default;
+  ~Http2Headers() { clear(); }
+  Http2Headers(Http2Headers&& other) noexcept = default;
+  Http2Headers& operator=(Http2Headers&& other) noexcept;
+  // For another attempt.
+  Http2Headers copy() const;
+
+  // At the end; a pseudo-header field behind the others of its kind.
+  void add(std::string_view name, std::string_view value, bool never_index = false,
+           Text text = Text::copied);
+  // Gives the first of that name that value, or adds it.
+  void set(std::string_view name, std::string_view value, Text text = Text::copied);
+  // All of that name.
+  void remove(std::string_view name);
+  void clear();
+
+  class Entry : public Http2Field {
+   private:
+    friend class Http2Headers;
+    nghttp2_rcbuf* shared_name_ = nullptr;
+    nghttp2_rcbuf* shared_value_ = nullptr;
+    bool owns_name_ = false;
+    bool owns_value_ = false;
+  };
+
+  // nullptr: there is none. Valid until the list changes.
+  const Http2Field* find(std::string_view name) const;
+  std::span<const Entry> fields() const { return entries_; }
+  bool empty() const { return entries_.empty(); }
+  // As SETTINGS_MAX_HEADER_LIST_SIZE counts: 32 beyond each name and value (RFC 9113, section
+  // 6.5.2).
+  size_t bytes() const;
+
+  // For a connection: takes its own share of both.
+  void add_shared(nghttp2_rcbuf* name, nghttp2_rcbuf* value, bool never_index);
+
+ private:
+  Entry& make_entry(std::string_view name);
+  static void release_value(Entry& entry);
+  static void release(Entry& entry);
+
+  std::vector<Entry> entries_;
+};
+
+}  // namespace berth::wire
