@@ -148,4 +148,19 @@ inline constexpr size_t kMaxTlsTickets = kMaxEndpoints;
 // Names of a certificate in the text of a failure; some have a hundred.
 inline constexpr size_t kMaxCertificateNamesShown = 5;
 
+// HTTP/2: bytes that one connection has framed while its socket takes none. Beyond it frames wait
+// unmade, so that resets and trailers need not queue behind more than a socket buffer of data.
+inline constexpr size_t kMaxHttp2OutputBytes = 256 * 1024;
+// Frames that ask for work and carry nothing, until tick(): at 5 microseconds each, a twentieth of
+// the loop.
+inline constexpr uint32_t kMaxHttp2Unrest = 10'000;
+// CONTINUATION frames of one header block: with 16 KiB each, more than max_header_bytes need.
+inline constexpr size_t kMaxHttp2Continuations = 8;
+// A header block that is sent: more than any server accepts.
+inline constexpr size_t kMaxHttp2HeaderBytes = 1024 * 1024;
+// Memory of one session, besides its streams: compressors, buffers, and up to 1,000 answers to
+// SETTINGS and PING; and of one stream, besides its headers.
+inline constexpr size_t kMaxHttp2SessionBytes = 4 * 1024 * 1024;
+inline constexpr size_t kMaxHttp2StreamBytes = 4 * 1024;
+
 }  // namespace berth
