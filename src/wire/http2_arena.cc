@@ -1,5 +1,6 @@
 #include "wire/http2_arena.h"
 
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 
@@ -21,6 +22,15 @@ Http2Arena::Http2Arena(size_t limit)
                 return static_cast<Http2Arena*>(arena)->resize(bytes, size);
               },
       } {}
+
+Http2Arena& Http2Arena::of_thread() {
+  struct Owner {
+    ~Owner() { arena.abandon(); }
+    Http2Arena& arena = make(SIZE_MAX);
+  };
+  static thread_local Owner owner;
+  return owner.arena;
+}
 
 void Http2Arena::abandon() {
   abandoned_ = true;
@@ -46,7 +56,7 @@ Http2Arena::Block* Http2Arena::take(size_t size) {
 
 void* Http2Arena::allocate(size_t size) {
   const size_t whole = (sizeof(Block) + size + kStep - 1) / kStep * kStep;
-  if (whole < size || bytes_ + whole > limit_) return nullptr;
+  if (whole < size || whole > limit_ - bytes_) return nullptr;
   Block* block = take(whole);
   if (block == nullptr) return nullptr;
   block->size = whole;

@@ -1,6 +1,6 @@
 // Http2Arena: the memory of one session of nghttp2, and of its streams. Blocks of a size are kept
 // for the next of that size, and all goes when the session does, so that little time is spent on
-// it; and a session has a bound. Loop thread only.
+// it; and a session has a bound. One thread only.
 //
 // Header fields that outlive their session are blocks of it: the arena goes with the last of them.
 #pragma once
@@ -18,6 +18,8 @@ class Http2Arena {
  public:
   // Holds no more than `limit` bytes: then there are no more blocks.
   static Http2Arena& make(size_t limit) { return *new Http2Arena(limit); }
+  // Without a bound, of what comes and goes with each message.
+  static Http2Arena& of_thread();
   // Its owner's last word.
   void abandon();
   Http2Arena(const Http2Arena&) = delete;
@@ -42,9 +44,9 @@ class Http2Arena {
 #ifdef __SANITIZE_ADDRESS__
   static constexpr size_t kMostKept = 0;  // so that no use of a freed block goes unnoticed
 #else
-  static constexpr size_t kMostKept = 1024;
+  static constexpr size_t kMostKept = 2048;
 #endif
-  static constexpr size_t kChunk = 8 * 1024;
+  static constexpr size_t kChunk = 16 * 1024;
 
   explicit Http2Arena(size_t limit);
   ~Http2Arena() = default;

@@ -5,26 +5,23 @@
 #include <algorithm>
 #include <cstring>
 
+#include "wire/http2_arena.h"
+
 namespace berth::wire {
 namespace {
 
-// Most lists fit, so that few are moved while they grow; and malloc has such blocks at hand.
+// Most lists fit, so that few are moved while they grow.
 constexpr size_t kUsualFields = 16;
-
-std::string_view text_of(nghttp2_rcbuf* shared) {
-  const nghttp2_vec bytes = nghttp2_rcbuf_get_buf(shared);
-  return {reinterpret_cast<const char*>(bytes.base), bytes.len};
-}
 
 std::string_view duplicate(std::string_view text) {
   if (text.empty()) return {};
-  char* own = new char[text.size()];
+  char* own = static_cast<char*>(Http2Arena::of_thread().allocate(text.size()));
   std::memcpy(own, text.data(), text.size());
   return {own, text.size()};
 }
 
 void drop(std::string_view text, bool owned) {
-  if (owned) delete[] text.data();
+  if (owned) Http2Arena::of_thread().release(const_cast<char*>(text.data()));
 }
 
 void drop(nghttp2_rcbuf* shared) {
@@ -36,6 +33,18 @@ bool is_pseudo(std::string_view name) {
 }
 
 }  // namespace
+
+template <class T>
+T* Http2Allocator<T>::allocate(size_t count) {
+  return static_cast<T*>(Http2Arena::of_thread().allocate(count * sizeof(T)));
+}
+
+template <class T>
+void Http2Allocator<T>::deallocate(T* items, size_t) noexcept {
+  Http2Arena::of_thread().release(items);
+}
+
+template struct Http2Allocator<Http2Headers::Entry>;
 
 Http2Headers& Http2Headers::operator=(Http2Headers&& other) noexcept {
   if (this != &other) {
@@ -73,16 +82,14 @@ void Http2Headers::add(std::string_view name, std::string_view value, bool never
   entry.value = entry.owns_value_ ? duplicate(value) : value;
 }
 
-void Http2Headers::add_shared(nghttp2_rcbuf* name, nghttp2_rcbuf* value, bool never_index) {
+void Http2Headers::add_shared(nghttp2_rcbuf* name, nghttp2_rcbuf* value, const Http2Field& texts) {
   if (entries_.empty()) entries_.reserve(kUsualFields);
   Entry& entry = entries_.emplace_back();
   nghttp2_rcbuf_incref(name);
   nghttp2_rcbuf_incref(value);
+  static_cast<Http2Field&>(entry) = texts;
   entry.shared_name_ = name;
   entry.shared_value_ = value;
-  entry.name = text_of(name);
-  entry.value = text_of(value);
-  entry.never_index = never_index;
 }
 
 void Http2Headers::set(std::string_view name, std::string_view value, Text text) {

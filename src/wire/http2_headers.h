@@ -14,6 +14,18 @@ struct nghttp2_rcbuf;
 
 namespace berth::wire {
 
+// Of the thread's own memory (wire/http2_arena.h): lists come and go with each message.
+template <class T>
+struct Http2Allocator {
+  using value_type = T;
+  Http2Allocator() = default;
+  template <class Other>
+  explicit Http2Allocator(const Http2Allocator<Other>&) {}
+  T* allocate(size_t count);
+  void deallocate(T* items, size_t count) noexcept;
+  friend bool operator==(const Http2Allocator&, const Http2Allocator&) = default;
+};
+
 struct Http2Field {
   std::string_view name;
   std::string_view value;
@@ -60,15 +72,15 @@ class Http2Headers {
   // 6.5.2).
   size_t bytes() const;
 
-  // For a connection: takes its own share of both.
-  void add_shared(nghttp2_rcbuf* name, nghttp2_rcbuf* value, bool never_index);
+  // For a connection: takes its own share of both, whose texts these are.
+  void add_shared(nghttp2_rcbuf* name, nghttp2_rcbuf* value, const Http2Field& texts);
 
  private:
   Entry& make_entry(std::string_view name);
   static void release_value(Entry& entry);
   static void release(Entry& entry);
 
-  std::vector<Entry> entries_;
+  std::vector<Entry, Http2Allocator<Entry>> entries_;
 };
 
 }  // namespace berth::wire

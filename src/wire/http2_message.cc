@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 
 namespace berth::wire {
 namespace {
@@ -39,10 +40,25 @@ bool is_blank(char c) {
   return c == ' ' || c == '\t';
 }
 
+// Whether one of eight characters is below a space or DEL: what the table would have to judge.
+bool has_control(uint64_t eight) {
+  constexpr uint64_t kEach = 0x0101010101010101;
+  const uint64_t control = (eight - kEach * 0x20) & ~eight;
+  const uint64_t masked = eight ^ kEach * 0x7f;
+  const uint64_t del = (masked - kEach) & ~masked;
+  return ((control | del) & kEach * 0x80) != 0;
+}
+
 bool is_value(std::string_view value) {
   if (value.empty()) return true;
-  return !is_blank(value.front()) && !is_blank(value.back()) &&
-         consists_of(value, kValueCharacters);
+  if (is_blank(value.front()) || is_blank(value.back())) return false;
+  size_t at = 0;
+  for (; at + 8 <= value.size(); at += 8) {
+    uint64_t eight = 0;
+    std::memcpy(&eight, value.data() + at, 8);
+    if (has_control(eight)) break;
+  }
+  return consists_of(value.substr(at), kValueCharacters);
 }
 
 // RFC 9113, section 8.2.2.

@@ -6,7 +6,7 @@
 #include <new>
 
 #include "base/check.h"
-#include "base/limits.h"
+#include "wire/http2_arena.h"
 
 namespace berth::wire {
 namespace {
@@ -20,12 +20,13 @@ constexpr size_t kLeastShared = 2 * 1024;
 }  // namespace
 
 Http2Bytes* Http2Bytes::make(size_t capacity) {
-  void* memory = ::operator new(sizeof(Http2Bytes) + capacity);
+  void* memory = Http2Arena::of_thread().allocate(sizeof(Http2Bytes) + capacity);
+  BERTH_CHECK(memory != nullptr, "there is memory");
   return new (memory) Http2Bytes{1, static_cast<uint32_t>(capacity), 0, 0, nullptr};
 }
 
 void Http2Bytes::release() {
-  if (--shares == 0) ::operator delete(this);
+  if (--shares == 0) Http2Arena::of_thread().release(this);
 }
 
 size_t Http2Bytes::append(std::string_view bytes) {

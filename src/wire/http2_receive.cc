@@ -28,8 +28,11 @@ bool has_no_body(int status) {
 
 // ---- records ----
 
-Http2Connection::State::Record* Http2Connection::State::find(int32_t id) const {
-  return static_cast<Record*>(nghttp2_session_get_stream_user_data(session_, id));
+Http2Connection::State::Record* Http2Connection::State::find(int32_t id) {
+  if (last_ == nullptr || last_->id != id) {
+    last_ = static_cast<Record*>(nghttp2_session_get_stream_user_data(session_, id));
+  }
+  return last_;
 }
 
 Http2Connection::State::Record* Http2Connection::State::make_record(int32_t id) {
@@ -42,6 +45,7 @@ Http2Connection::State::Record* Http2Connection::State::make_record(int32_t id) 
 }
 
 void Http2Connection::State::free_record(Record& record) {
+  if (last_ == &record) last_ = nullptr;
   records_.remove(record);
   record.~Record();
   arena_.release(&record);
@@ -137,18 +141,15 @@ int Http2Connection::State::on_begin_headers(const nghttp2_frame& frame) {
 
 int Http2Connection::State::on_header(nghttp2_rcbuf* name, nghttp2_rcbuf* value, uint8_t flags) {
   if (incoming_ == nullptr || incoming_->is_reset) return kGoOn;
-  const std::string_view name_text = text_of(name);
-  const std::string_view value_text = text_of(value);
-  field_bytes_ += name_text.size() + value_text.size() + 32;
+  const Http2Field field{text_of(name), text_of(value), (flags & NGHTTP2_NV_FLAG_NO_INDEX) != 0};
+  field_bytes_ += field.name.size() + field.value.size() + 32;
   if (field_bytes_ > settings_.max_header_bytes) {
     fields_.clear();
     return kGoOn;
   }
   if (malformed_ != nullptr) return kGoOn;
-  malformed_ = block_->add(name_text, value_text);
-  if (malformed_ == nullptr) {
-    fields_.add_shared(name, value, (flags & NGHTTP2_NV_FLAG_NO_INDEX) != 0);
-  }
+  malformed_ = block_->add(field.name, field.value);
+  if (malformed_ == nullptr) fields_.add_shared(name, value, field);
   return kGoOn;
 }
 

@@ -122,7 +122,7 @@ class Http2Connection::State {
   void refuse_too_large(Record& record);
   void on_goaway(const nghttp2_goaway& goaway);
   void on_pong(const uint8_t* payload);
-  Record* find(int32_t id) const;
+  Record* find(int32_t id);
   Record* make_record(int32_t id);
   void announce_closed(Record& record, uint32_t error);
   void free_record(Record& record);
@@ -150,6 +150,7 @@ class Http2Connection::State {
   Stage stage_ = Stage::open;
   Records records_;
   Http2Output output_;
+  Record* last_ = nullptr;  // that find() found
   std::string why_;
 
   // The frame that is coming.
