@@ -154,7 +154,7 @@ inline constexpr size_t kMaxHttp2OutputBytes = 256 * 1024;
 // Frames that ask for work and carry nothing, until tick(): at 5 microseconds each, a twentieth of
 // the loop.
 inline constexpr uint32_t kMaxHttp2Unrest = 10'000;
-// CONTINUATION frames of one header block: with 16 KiB each, more than max_header_bytes need.
+// CONTINUATION frames of one header block: with 16 KiB each, twice the default max_header_bytes.
 inline constexpr size_t kMaxHttp2Continuations = 8;
 // A header block that is sent: more than any server accepts.
 inline constexpr size_t kMaxHttp2HeaderBytes = 1024 * 1024;

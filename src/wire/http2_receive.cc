@@ -71,7 +71,11 @@ int Http2Connection::State::on_closed(int32_t id, uint32_t error) {
 int Http2Connection::State::on_begin_frame(const nghttp2_frame_hd& head) {
   head_ = head;
   switch (head.type) {
-    case NGHTTP2_HEADERS: return kGoOn;
+    case NGHTTP2_HEADERS: continuations_ = 0; return kGoOn;
+    case NGHTTP2_CONTINUATION:
+      if (++continuations_ <= kMaxHttp2Continuations) return kGoOn;
+      fail(kHttp2EnhanceYourCalm, "a header block has too many frames");
+      return kBreak;
     case NGHTTP2_DATA:
       data_left_ = has(head, NGHTTP2_FLAG_PADDED) ? SIZE_MAX : head.length;
       return head.length > 0 || has(head, NGHTTP2_FLAG_END_STREAM) ? kGoOn : count_unrest();
@@ -126,6 +130,9 @@ int Http2Connection::State::on_begin_headers(const nghttp2_frame& frame) {
       return kBreak;
     }
     nghttp2_session_set_stream_user_data(session_, id, incoming_);
+    // Streams take turns, so that a large response holds up no small one (RFC 9218, section 4.2).
+    const nghttp2_extpri in_turn{.urgency = NGHTTP2_EXTPRI_DEFAULT_URGENCY, .inc = 1};
+    nghttp2_session_change_extpri_stream_priority(session_, id, &in_turn, 1);
   } else {
     incoming_ = find(id);
     if (role_ == Role::client && incoming_ != nullptr && incoming_->input == Input::nothing) {

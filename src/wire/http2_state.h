@@ -155,7 +155,8 @@ class Http2Connection::State {
 
   // The frame that is coming.
   nghttp2_frame_hd head_{};
-  size_t data_left_ = 0;  // of a DATA frame without padding
+  size_t data_left_ = 0;      // of a DATA frame without padding
+  size_t continuations_ = 0;  // of a header block
   Record* incoming_ = nullptr;
   std::optional<Http2BlockCheck> block_;
   Http2Headers fields_;
