@@ -10,6 +10,9 @@
 namespace berth::wire {
 namespace {
 
+// What a stream may send before the peer has seen our SETTINGS (RFC 9113, section 6.9.2).
+constexpr uint32_t kFirstWindow = 65'535;
+
 std::string_view text_of(nghttp2_rcbuf* shared) {
   const nghttp2_vec bytes = nghttp2_rcbuf_get_buf(shared);
   return {reinterpret_cast<const char*>(bytes.base), bytes.len};
@@ -232,6 +235,10 @@ void Http2Connection::State::take_data(Record& record, std::string_view bytes, b
   if (end) record.peer_ended = true;
   if (record.is_reset || record.input == Input::ignored) return credit_connection(bytes.size());
   record.outstanding += static_cast<uint32_t>(bytes.size());
+  // nghttp2 resets the stream for it, but brings the bytes.
+  if (record.outstanding > std::max(settings_.stream_window, kFirstWindow)) {
+    return reset_record(record, kHttp2FlowControlError);
+  }
   const bool good = record.input == Input::body && record.body.take(bytes.size()) &&
                     (!end || record.body.finish());
   if (!good) return reset_record(record, kHttp2ProtocolError);

@@ -112,13 +112,14 @@ struct Frame {
   }
 };
 
-// What a side has sent; a preface is passed over.
+// What a side has sent, but for a frame that is not whole; a preface is passed over.
 inline std::vector<Frame> parse(std::string_view bytes) {
   if (bytes.starts_with(kPreface)) bytes.remove_prefix(kPreface.size());
   const auto byte = [&](size_t at) { return size_t{static_cast<unsigned char>(bytes[at])}; };
   std::vector<Frame> all;
   while (bytes.size() >= 9) {
     const size_t size = byte(0) << 16 | byte(1) << 8 | byte(2);
+    if (bytes.size() < 9 + size) break;
     const auto stream =
         static_cast<uint32_t>(byte(5) << 24 | byte(6) << 16 | byte(7) << 8 | byte(8));
     all.push_back({static_cast<uint8_t>(byte(3)), static_cast<uint8_t>(byte(4)), stream,
