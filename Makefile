@@ -222,7 +222,7 @@ $(BUILD)/test/fuzz/tls_engine: $(call objs,$(base) test/fuzz/tls_engine.cc test/
 	$(call run,LINK) $(link) -o $@ $(inputs) $(tls_libs) $(BUILD_LIBS) $(TEST_LIBS)
 
 $(BUILD)/test/fuzz/http2: $(call objs,$(base) test/fuzz/http2.cc $(wildcard src/wire/http2_*.cc))
-	$(call run,LINK) $(link) -o $@ $(inputs) $(BUILD_LIBS) $(TEST_LIBS)
+	$(call run,LINK) $(link) -o $@ $(inputs) $(BUILD_LIBS)
 
 $(BUILD)/test/bin/grpc_lease: $(BUILD)/obj/test/support/bin/grpc_lease.o $(generated)
 	$(call run,LINK) $(link) -o $@ $(inputs) $(BUILD_LIBS)

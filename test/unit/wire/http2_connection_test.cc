@@ -33,6 +33,7 @@ TEST_F(Http2ConnectionTest, CarriesARequestAndItsResponse) {
     EXPECT_FALSE((*side)[id].unseen);
     EXPECT_EQ(side->connection.open_streams(), 0u);
     EXPECT_FALSE(side->connection.done());
+    EXPECT_FALSE(side->connection.wants_to_send());
   }
 }
 

@@ -387,6 +387,16 @@ TEST_F(Http2Server, AnswersThatNobodyTakesAreBounded) {
   EXPECT_LE(peer.connection.memory(), 1024u * 1024);
 }
 
+TEST_F(Http2Server, WhatIsSentBeyondAWindowIsNotSeen) {
+  Http2Peer server(Role::server, {.stream_window = 65'535});
+  server.consumes = false;
+  server.feed(opening() + frames::headers(1, frames::kRequest, false));
+  for (int i = 0; i < 5; ++i) server.feed(frames::data(1, std::string(16'384, 'x'), false));
+  EXPECT_LE(server[1].body.size(), 65'535u);
+  server.take();
+  EXPECT_EQ(server[1].error, kHttp2FlowControlError);
+}
+
 TEST_F(Http2Server, MoreStreamsThanAreAllowedEndTheConnection) {
   Http2Peer server(Role::server, {.max_concurrent_streams = 2});
   server.feed(opening());
