@@ -37,12 +37,8 @@ void Http2Arena::abandon() {
   if (bytes_ == 0) delete this;
 }
 
-Http2Arena::Block* Http2Arena::take(size_t size) {
+Http2Arena::Block* Http2Arena::take_new(size_t size) {
   if (size > kMostKept) return static_cast<Block*>(std::malloc(size));
-  if (Block* kept = kept_[size / kStep]; kept != nullptr) {
-    kept_[size / kStep] = kept->next;
-    return kept;
-  }
   if (fresh_bytes_ < size) {
     chunks_.push_back(std::make_unique_for_overwrite<char[]>(kChunk));
     fresh_ = chunks_.back().get();
@@ -52,6 +48,13 @@ Http2Arena::Block* Http2Arena::take(size_t size) {
   fresh_ += size;
   fresh_bytes_ -= size;
   return block;
+}
+
+inline Http2Arena::Block* Http2Arena::take(size_t size) {
+  if (size > kMostKept || kept_[size / kStep] == nullptr) return take_new(size);
+  Block* kept = kept_[size / kStep];
+  kept_[size / kStep] = kept->next;
+  return kept;
 }
 
 void* Http2Arena::allocate(size_t size) {

@@ -51,6 +51,7 @@ class Http2Arena {
   explicit Http2Arena(size_t limit);
   ~Http2Arena() = default;
   Block* take(size_t size);
+  Block* take_new(size_t size);
 
   const size_t limit_;
   nghttp2_mem functions_;

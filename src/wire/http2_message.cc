@@ -79,10 +79,10 @@ bool is_digit(char c) {
 
 }  // namespace
 
-const char* Http2BlockCheck::add(std::string_view name, std::string_view value) {
+const char* Http2BlockCheck::add(std::string_view name, std::string_view value, bool well_known) {
   if (!is_value(value)) return "a field value has characters that none may have";
   if (name.empty()) return "a field has no name";
-  return name[0] == ':' ? add_pseudo(name, value) : add_regular(name, value);
+  return name[0] == ':' ? add_pseudo(name, value) : add_regular(name, value, well_known);
 }
 
 unsigned Http2BlockCheck::which(std::string_view name) const {
@@ -119,9 +119,11 @@ const char* Http2BlockCheck::add_pseudo(std::string_view name, std::string_view 
   }
 }
 
-const char* Http2BlockCheck::add_regular(std::string_view name, std::string_view value) {
+const char* Http2BlockCheck::add_regular(std::string_view name, std::string_view value,
+                                         bool well_known) {
   regular_ = true;
-  if (!consists_of(name, kNameCharacters)) return "a field name has characters that none may have";
+  if (!well_known && !consists_of(name, kNameCharacters))
+    return "a field name has characters that none may have";
   if (is_of_a_connection(name, value)) return "a field is of connections, not of messages";
   if (name == "content-length" && kind_ != Kind::trailers) return take_length(value);
   return nullptr;

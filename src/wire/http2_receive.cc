@@ -158,7 +158,7 @@ int Http2Connection::State::on_header(nghttp2_rcbuf* name, nghttp2_rcbuf* value,
     return kGoOn;
   }
   if (malformed_ != nullptr) return kGoOn;
-  malformed_ = block_->add(field.name, field.value);
+  malformed_ = block_->add(field.name, field.value, nghttp2_rcbuf_is_static(name) != 0);
   if (malformed_ == nullptr) fields_.add_shared(name, value, field);
   return kGoOn;
 }
