@@ -61,7 +61,13 @@ Parsed parse_service(const std::string& wrong, std::string_view name, std::strin
   return endpoint;
 }
 
-// `scheme`: with its "://".
+// With its "://"; of tcp.
+std::string scheme_of(const Endpoint& endpoint) {
+  if (endpoint.grpc) return endpoint.secure ? "grpcs://" : "grpc://";
+  return endpoint.secure ? "tls://" : "tcp://";
+}
+
+// `scheme`: likewise.
 Parsed parse_tcp(std::string_view text, std::string_view rest, const std::string& scheme) {
   const std::string wrong = quoted(text) + ": ";
   while (!rest.empty() && rest.back() == '/') rest.remove_suffix(1);
@@ -139,7 +145,7 @@ std::string Endpoint::certificate_name() const {
 
 std::string Endpoint::url() const {
   switch (kind) {
-    case Kind::tcp: return (secure ? "tls://" : "tcp://") + address();
+    case Kind::tcp: return scheme_of(*this) + address();
     case Kind::unix_path: return "unix://" + path;
     case Kind::unix_abstract: return "unix://@" + path;
     case Kind::slot: return "slot:";
@@ -153,9 +159,13 @@ Parsed parse_endpoint(std::string_view text) {
   if (colon == text.npos) return quoted(text) + ": no scheme; " + kRight;
   const std::string scheme = in_lower_case(text.substr(0, colon));
   const std::string_view rest = text.substr(colon + 3);
-  if (scheme == "tcp" || scheme == "tls") {
+  const bool grpc = scheme == "grpc" || scheme == "grpcs";
+  if (grpc || scheme == "tcp" || scheme == "tls") {
     Parsed parsed = parse_tcp(text, rest, scheme + "://");
-    if (auto* endpoint = std::get_if<Endpoint>(&parsed)) endpoint->secure = scheme == "tls";
+    if (auto* endpoint = std::get_if<Endpoint>(&parsed)) {
+      endpoint->secure = scheme == "tls" || scheme == "grpcs";
+      endpoint->grpc = grpc;
+    }
     return parsed;
   }
   if (scheme == "unix") return parse_unix(text, rest);

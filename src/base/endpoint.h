@@ -3,6 +3,7 @@
 //   tcp://HOST:PORT      HOST a name, an IPv4 address or an IPv6 address in brackets
 //   tcp://_SERVICE._PROTO.DOMAIN    what the name servers say of it (SRV, RFC 2782)
 //   tls://…              the same two, spoken to through TLS from the first byte on
+//   grpc://…, grpcs://…  likewise, in HTTP/2: what a channel pool dials
 //   unix:///PATH         a socket in the file system
 //   unix://@NAME         a socket in the abstract namespace
 //   slot:                nowhere: a pool of bare slots
@@ -22,7 +23,8 @@ struct Endpoint {
   std::string host;     // tcp: lower case, without brackets
   uint16_t port = 0;    // tcp: 1 to 65535; 0 of a service, which brings its own
   std::string path;     // unix_*: the path, or the abstract name without '@'
-  bool secure = false;  // tcp: tls://
+  bool secure = false;  // tcp: tls:// or grpcs://
+  bool grpc = false;    // tcp: grpc:// or grpcs://
 
   // Its hosts and ports stand in SRV records.
   bool is_service() const { return kind == Kind::tcp && port == 0; }

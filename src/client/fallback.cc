@@ -128,6 +128,10 @@ std::variant<Endpoint, Failure> read_fallback(const char* url) {
     return invalid("fallback \"" + server.url() +
                    "\" is no server; write tcp://HOST:PORT or unix:///PATH");
   }
+  if (server.grpc) {
+    return invalid("fallback \"" + server.url() +
+                   "\": only berthd speaks HTTP/2; write tcp://HOST:PORT or unix:///PATH");
+  }
   if (server.secure) {
     return invalid("fallback \"" + server.url() +
                    "\": only berthd speaks TLS; write tcp://HOST:PORT or unix:///PATH");

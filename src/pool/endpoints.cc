@@ -69,6 +69,7 @@ bool Endpoints::comes_before(const Place& a, const Place& b, Balance balance) co
     case Balance::least_leased:
       return std::tuple(a.leased, a.connections, turn(a)) <
              std::tuple(b.leased, b.connections, turn(b));
+    case Balance::least_streams:
     case Balance::round_robin: break;
   }
   return std::tuple(a.connections, turn(a)) < std::tuple(b.connections, turn(b));

@@ -1,7 +1,8 @@
-// The settings of one stream pool, validated. Policy reads them; it never parses them.
+// The settings of one pool, validated. Policy reads them; it never parses them.
 // berthd.toml(5) documents each under the name it has here.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -22,11 +23,13 @@ using namespace std::chrono_literals;
 
 enum class IdleOrder { lifo, fifo };
 
-// Where the next connection is dialled (rule 20).
+// Where the next connection is dialled (rule 20), or the next stream is carried (DESIGN section 8,
+// point 2).
 enum class Balance {
-  round_robin,   // to the endpoint that has the fewest, in turn among equals
-  least_leased,  // to the endpoint of which the fewest are leased
-  failover,      // to the first that answers
+  round_robin,    // to the endpoint that has the fewest, in turn among equals; streams in turn
+  least_leased,   // to the endpoint of which the fewest are leased
+  failover,       // to the first that answers
+  least_streams,  // of a channel pool, in place of least_leased
 };
 
 // Who turns the names of endpoints into addresses.
@@ -72,6 +75,32 @@ constexpr const char* name_of(Handoff handoff) {
 // -1 in the setting is "none", 0 is "unlimited".
 inline constexpr int kUnlimited = 0;
 inline constexpr int kNone = -1;
+
+// Which calls are repeated though the server may have seen them (DESIGN section 8, point 5).
+struct RetrySettings {
+  uint32_t attempts = 1;             // the first call counts; at least 1
+  uint32_t codes = 0;                // worth another attempt: one bit each, 1 << the code's number
+  Duration backoff = 100ms;          // before the second attempt; doubles, with jitter
+  size_t buffer = size_t{64} << 10;  // bytes of a request that are kept for it
+
+  friend bool operator==(const RetrySettings&, const RetrySettings&) = default;
+};
+
+// What channel pools have beside what they share with stream pools (DESIGN section 8).
+struct ChannelSettings {
+  int max_channels = 4;                      // to one address; at least 1
+  int max_streams_per_channel = kUnlimited;  // 0: what the server allows
+  int max_waiting_streams = 10'000;          // at least 1
+  Duration drain_timeout = 30s;              // for the streams of a channel that is to close
+  Duration keepalive_time = 5min;            // without traffic, then a PING; 0 never, else >= 10 s
+  Duration keepalive_timeout = 20s;          // for the answer to that
+  RetrySettings retry = {};
+  bool health = false;  // channels are used while grpc.health.v1 says that they serve
+  size_t max_header_bytes = size_t{64} << 10;  // of a header block as RFC 9113, 6.5.2 counts it
+  size_t stream_buffer = size_t{256} << 10;    // of a stream's data, each way
+
+  friend bool operator==(const ChannelSettings&, const ChannelSettings&) = default;
+};
 
 struct PoolPolicy {
   std::string key;
@@ -140,10 +169,18 @@ struct PoolPolicy {
   uint32_t listen_mode = 0666;  // of the Unix sockets; allow_users decides
   bool lazy = false;            // such a program has a connection from its first byte on
 
+  ChannelSettings channels = {};  // of who carries_channels()
+
   // Rule 18: what is leased are bare slots.
   bool lends_slots() const {
     return !endpoints.empty() && endpoints.front().kind == Endpoint::Kind::slot;
   }
+
+  // A channel pool: programs share its HTTP/2 connections, and lease none.
+  bool carries_channels() const { return !endpoints.empty() && endpoints.front().grpc; }
+
+  // A stream pool: a lease has a connection of the pool's own.
+  bool has_connections() const { return !lends_slots() && !carries_channels(); }
 
   // The proxy on the way to an endpoint; nullptr: none.
   const Proxy* proxy_to(const Endpoint& endpoint) const {
@@ -156,7 +193,7 @@ struct PoolPolicy {
   // Whether the first holder reads what the server says first.
   bool leaves_greeting() const { return greeting.empty() && !logs_in(); }
 
-  // Its endpoints are tls://, all of them, or its first steps turn to TLS.
+  // Its endpoints are tls:// or grpcs://, all of them, or its first steps turn to TLS.
   bool uses_tls() const {
     const bool secure = !endpoints.empty() && endpoints.front().secure;
     return secure || tls_step(greeting) < greeting.size() || tls_step(login) < login.size();
