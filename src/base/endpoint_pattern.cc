@@ -80,7 +80,7 @@ EndpointPattern EndpointPattern::every() {
 
 bool EndpointPattern::matches(const Endpoint& endpoint) const {
   if (every_) return true;
-  if (endpoint.kind != kind_ || endpoint.secure != secure_) return false;
+  if (endpoint.kind != kind_ || endpoint.secure != secure_ || endpoint.grpc) return false;
   switch (kind_) {
     case Endpoint::Kind::tcp:
       return endpoint.port >= first_port_ && endpoint.port <= last_port_ &&
@@ -112,6 +112,9 @@ std::string EndpointPattern::text() const {
 
 std::variant<EndpointPattern, std::string> parse_endpoint_pattern(std::string_view text) {
   if (text == "*") return EndpointPattern::every();
+  if (text.starts_with("grpc://") || text.starts_with("grpcs://")) {
+    return wrong(text, "a channel pool has a table of its own, [pool.NAME]; no URL makes one");
+  }
   // The host is read as an endpoint's, with a name in the place of the wildcard and some port.
   std::string plain(text);
   std::optional<Ports> ports;

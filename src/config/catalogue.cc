@@ -4,6 +4,7 @@
 #include "config/kinds.h"
 #include "config/listen_list.h"
 #include "config/presets.h"
+#include "config/retry_table.h"
 #include "config/secret_path.h"
 #include "config/step_list.h"
 
@@ -27,6 +28,16 @@ constexpr int64_t kLeastReserve = 32;
 constexpr int64_t kMostDials = 1'000;
 constexpr int64_t kMostUses = 1'000'000'000;
 
+constexpr int64_t kMostChannels = 1'000;
+constexpr int64_t kMostStreams = 1'000'000;  // each that waits costs memory
+// RFC 9113, 4.2: what every peer may send in one frame.
+constexpr uint64_t kLeastStreamBytes = 16 << 10;
+constexpr uint64_t kMostStreamBytes = 16 << 20;
+// Many servers take 8 KiB, and no client has to expect less.
+constexpr uint64_t kLeastHeaders = 8 << 10;
+constexpr uint64_t kMostHeaders = 1 << 20;
+
+constexpr Duration kLeastPing = 10s;    // DESIGN section 8, point 4
 constexpr Duration kShortest = 1ms;     // the resolution of the loop's timer
 constexpr Duration kLeastRefresh = 1s;  // name servers are others' machines
 constexpr Duration kHour = 1h;
@@ -49,8 +60,8 @@ Words<Warm> warmths() {
 }
 
 Words<Balance> balances() {
-  return {{"round_robin", "least_leased", "failover"},
-          {Balance::round_robin, Balance::least_leased, Balance::failover}};
+  return {{"round_robin", "least_leased", "least_streams", "failover"},
+          {Balance::round_robin, Balance::least_leased, Balance::least_streams, Balance::failover}};
 }
 
 Words<ResolveBy> resolvers() {
@@ -71,8 +82,17 @@ Words<TlsVerify> verifications() {
           {TlsVerify::full, TlsVerify::chain_only, TlsVerify::none}};
 }
 
+Words<bool> healths() {
+  return {{"none", "grpc.health.v1"}, {false, true}};
+}
+
 Words<IdleOrder> idle_orders() {
   return {{"lifo", "fifo"}, {IdleOrder::lifo, IdleOrder::fifo}};
+}
+
+template <class Member, class Rule>
+Kind<PoolPolicy> channels(Member pool::ChannelSettings::*member, Rule rule) {
+  return field(&PoolPolicy::channels, member, std::move(rule));
 }
 
 Words<std::string> log_levels() {
@@ -109,9 +129,10 @@ const std::vector<Setting<DaemonSettings>>& daemon_settings() {
 
 const std::vector<Setting<PoolPolicy>>& pool_settings() {
   using P = PoolPolicy;
+  using C = pool::ChannelSettings;
   static const std::vector<Setting<P>> settings = {
-      {"protocol", field(&P::protocol, protocols()), Effect::renew, Scope::slots_too},
-      {"endpoints", field(&P::endpoints, EndpointList{}), Effect::renew, Scope::slots_too},
+      {"protocol", field(&P::protocol, protocols()), Effect::renew, kStreamPools | kSlotPools},
+      {"endpoints", field(&P::endpoints, EndpointList{}), Effect::renew, kAllPools},
       {"via", field(&P::via, ProxyUrl{}), Effect::renew},
       {"via_password_file", field(&P::via_password, SecretPath{}), Effect::renew},
       {"dial_command", field(&P::dial_command, CommandLine{}), Effect::renew},
@@ -121,63 +142,96 @@ const std::vector<Setting<PoolPolicy>>& pool_settings() {
       {"server_name", field(&P::tls, &TlsSettings::server_name, ServerName{}), Effect::renew},
       {"verify", field(&P::tls, &TlsSettings::verify, verifications()), Effect::renew},
       {"insecure", field(&P::insecure, Flag{}), Effect::renew},
-      {"alpn", field(&P::tls, &TlsSettings::alpn, ProtocolList{}), Effect::renew},
-      {"starttls", field(&P::starttls, Flag{}), Effect::renew},
+      {"alpn", field(&P::tls, &TlsSettings::alpn, ProtocolList{}), Effect::renew, kStreamPools},
+      {"starttls", field(&P::starttls, Flag{}), Effect::renew, kStreamPools},
       {"balance", field(&P::balance, balances())},
       {"resolver", field(&P::resolver, resolvers()), Effect::new_dials},
       {"dns_refresh", field(&P::dns_refresh, Time{kLeastRefresh, kYear, ZeroIs::never}),
        Effect::new_dials},
       {"allow_users", field(&P::allow_uids, AccountList{Accounts::Kind::user}), Effect::reload,
-       Scope::slots_too},
+       kAllPools},
       {"allow_groups", field(&P::allow_gids, AccountList{Accounts::Kind::group}), Effect::reload,
-       Scope::slots_too},
-      {"share", field(&P::share, shares()), Effect::renew},
-      {"trust_holders", field(&P::trust_holders, Flag{})},
-      {"sandbox", field(&P::sandbox, sandboxes())},
-      {"handoff", field(&P::handoff, handoffs())},
+       kAllPools},
+      {"share", field(&P::share, shares()), Effect::renew, kStreamPools},
+      {"trust_holders", field(&P::trust_holders, Flag{}), Effect::reload, kStreamPools},
+      {"sandbox", field(&P::sandbox, sandboxes()), Effect::reload, kStreamPools},
+      {"handoff", field(&P::handoff, handoffs()), Effect::reload, kStreamPools},
       {"listen", field(&P::listen, ListenList{})},
       {"listen_mode", field(&P::listen_mode, FileMode{})},
-      {"lazy", field(&P::lazy, Flag{})},
+      {"lazy", field(&P::lazy, Flag{}), Effect::reload, kStreamPools},
       {"max_connections",
        field(&P::max_connections, Limit{"connections", kMostConnections, NoneIs::refused}),
-       Effect::reload, Scope::slots_too},
-      {"max_idle", field(&P::max_idle, Limit{"connections", kMostConnections, NoneIs::allowed})},
-      {"min_idle", field(&P::min_idle, Whole{"connections", 0, kMostMinIdle})},
-      {"dial_concurrency", field(&P::dial_concurrency, Whole{"dials", 1, kMostDials})},
-      {"warm", field(&P::warm, warmths()), Effect::renew},
+       Effect::reload, kStreamPools | kSlotPools},
+      {"max_idle", field(&P::max_idle, Limit{"connections", kMostConnections, NoneIs::allowed}),
+       Effect::reload, kStreamPools},
+      {"min_idle", field(&P::min_idle, Whole{"connections", 0, kMostMinIdle}), Effect::reload,
+       kStreamPools},
+      {"dial_concurrency", field(&P::dial_concurrency, Whole{"dials", 1, kMostDials}),
+       Effect::reload, kStreamPools},
+      {"warm", field(&P::warm, warmths()), Effect::renew, kStreamPools},
       {"max_warm_age", field(&P::max_warm_age, Time{kShortest, kDay, ZeroIs::refused}),
-       Effect::new_dials},
-      {"idle_order", field(&P::idle_order, idle_orders())},
+       Effect::new_dials, kStreamPools},
+      {"idle_order", field(&P::idle_order, idle_orders()), Effect::reload, kStreamPools},
       {"max_waiters", field(&P::max_waiters, Whole{"requests", 1, kMostConnections}),
-       Effect::reload, Scope::slots_too},
-      {"max_uses", field(&P::max_uses, Limit{"leases", kMostUses, NoneIs::refused})},
+       Effect::reload, kAllPools},
+      {"max_uses", field(&P::max_uses, Limit{"leases", kMostUses, NoneIs::refused}), Effect::reload,
+       kStreamPools},
       {"idle_timeout", field(&P::idle_timeout, Time{kShortest, kYear, ZeroIs::never})},
       {"max_lifetime", field(&P::max_lifetime, Time{kShortest, kYear, ZeroIs::never}),
        Effect::new_dials},
       {"acquire_timeout", field(&P::acquire_timeout, Time{kShortest, kDay, ZeroIs::refused}),
-       Effect::reload, Scope::slots_too},
+       Effect::reload, kAllPools},
       {"dial_timeout", field(&P::dial_timeout, Time{kShortest, kHour, ZeroIs::refused})},
       {"keepalive", field(&P::keepalive, KeepaliveTimes{}), Effect::new_dials},
       {"tcp_user_timeout", field(&P::tcp_user_timeout, Time{kShortest, kDay, ZeroIs::never}),
        Effect::new_dials},
       {"source_address", field(&P::source_address, AddressLiteral{}), Effect::new_dials},
       {"interface", field(&P::interface, InterfaceName{}), Effect::new_dials},
-      {"reset_timeout", field(&P::reset_timeout, Time{kShortest, kHour, ZeroIs::refused})},
+      {"reset_timeout", field(&P::reset_timeout, Time{kShortest, kHour, ZeroIs::refused}),
+       Effect::reload, kStreamPools},
       {"lease_warn", field(&P::lease_warn, Time{kShortest, kYear, ZeroIs::never}), Effect::reload,
-       Scope::slots_too},
+       kAllPools},
       {"lease_timeout", field(&P::lease_timeout, Time{kShortest, kYear, ZeroIs::never}),
-       Effect::reload, Scope::slots_too},
+       Effect::reload, kAllPools},
       {"greeting", field(&P::greeting, StepList{"leave", StepList::Tls::may_start}),
-       Effect::new_dials},
-      {"login", field(&P::login, StepList{{}, StepList::Tls::may_start}), Effect::renew},
-      {"login_command", field(&P::login_command, CommandLine{}), Effect::renew},
-      {"check", field(&P::check, StepList{})},
-      {"check_after", field(&P::check_after, Time{kShortest, kYear, ZeroIs::allowed})},
-      {"check_interval", field(&P::check_interval, Time{kShortest, kYear, ZeroIs::never})},
-      {"check_timeout", field(&P::check_timeout, Time{kShortest, kHour, ZeroIs::refused})},
-      {"reset", field(&P::reset, StepList{})},
-      {"relogin", field(&P::relogin, Flag{}), Effect::renew},
+       Effect::new_dials, kStreamPools},
+      {"login", field(&P::login, StepList{{}, StepList::Tls::may_start}), Effect::renew,
+       kStreamPools},
+      {"login_command", field(&P::login_command, CommandLine{}), Effect::renew, kStreamPools},
+      {"check", field(&P::check, StepList{}), Effect::reload, kStreamPools},
+      {"check_after", field(&P::check_after, Time{kShortest, kYear, ZeroIs::allowed}),
+       Effect::reload, kStreamPools},
+      {"check_interval", field(&P::check_interval, Time{kShortest, kYear, ZeroIs::never}),
+       Effect::reload, kStreamPools},
+      {"check_timeout", field(&P::check_timeout, Time{kShortest, kHour, ZeroIs::refused}),
+       Effect::reload, kStreamPools},
+      {"reset", field(&P::reset, StepList{}), Effect::reload, kStreamPools},
+      {"relogin", field(&P::relogin, Flag{}), Effect::renew, kStreamPools},
       {"fail_fast", field(&P::fail_fast, Flag{})},
+      {"max_channels", channels(&C::max_channels, Whole{"channels", 1, kMostChannels}),
+       Effect::reload, kChannelPools},
+      {"max_streams_per_channel",
+       channels(&C::max_streams_per_channel, Limit{"streams", kMostStreams, NoneIs::refused}),
+       Effect::reload, kChannelPools},
+      {"max_waiting_streams", channels(&C::max_waiting_streams, Whole{"streams", 1, kMostStreams}),
+       Effect::reload, kChannelPools},
+      {"drain_timeout", channels(&C::drain_timeout, Time{kShortest, kDay, ZeroIs::allowed}),
+       Effect::reload, kChannelPools},
+      {"keepalive_time", channels(&C::keepalive_time, Time{kLeastPing, kYear, ZeroIs::never}),
+       Effect::reload, kChannelPools},
+      {"keepalive_timeout",
+       channels(&C::keepalive_timeout, Time{kShortest, kHour, ZeroIs::refused}), Effect::reload,
+       kChannelPools},
+      {"health", channels(&C::health, healths()), Effect::reload, kChannelPools},
+      {"retry", within(&P::channels, retry_kind()), Effect::reload, kChannelPools},
+      {"retry_buffer",
+       within(&P::channels,
+              field(&C::retry, &pool::RetrySettings::buffer, Size{0, kMostStreamBytes})),
+       Effect::reload, kChannelPools},
+      {"stream_buffer", channels(&C::stream_buffer, Size{kLeastStreamBytes, kMostStreamBytes}),
+       Effect::new_dials, kChannelPools},
+      {"max_header_bytes", channels(&C::max_header_bytes, Size{kLeastHeaders, kMostHeaders}),
+       Effect::new_dials, kChannelPools},
   };
   return settings;
 }

@@ -14,6 +14,11 @@ namespace berth::config {
 const std::vector<Setting<DaemonSettings>>& daemon_settings();
 const std::vector<Setting<pool::PoolPolicy>>& pool_settings();
 const std::vector<Setting<SocketSettings>>& socket_settings();
+// Which of them a pool's settings are.
+inline Scope scope_of(const pool::PoolPolicy& pool) {
+  if (pool.lends_slots()) return kSlotPools;
+  return pool.carries_channels() ? kChannelPools : kStreamPools;
+}
 // What [dynamic] has beside those of a pool.
 const std::vector<Setting<DynamicSettings>>& dynamic_settings();
 

@@ -5,6 +5,7 @@
 
 #include "base/limits.h"
 #include "config/catalogue.h"
+#include "config/channel_contradictions.h"
 #include "config/cite.h"
 #include "config/presets.h"
 #include "config/text.h"
@@ -77,6 +78,19 @@ void check_share(const pool::PoolPolicy& pool, const Said& said, Report& report)
                      "\"relay\", or, if none of them does, trust_holders = true");
 }
 
+// Of who has no listen.
+void check_without_listen(const pool::PoolPolicy& pool, const Said& said, Report& report) {
+  const auto refuse = [&](const char* name) {
+    if (!said.has(name) || has_default(pool, name) || !pool.listen.empty()) return;
+    report.problem(said.place(name),
+                   std::string(name) + " (line " + std::to_string(said.place(name).line) +
+                       ") is without effect: " + title_of(pool) + " has no listen");
+  };
+  if (!said.valid("listen")) return;
+  refuse("listen_mode");
+  if (!pool.carries_channels()) refuse("lazy");
+}
+
 // Programs at a listen socket hold no descriptor of a server's.
 void check_listen(const pool::PoolPolicy& pool, const Said& said, Report& report) {
   if (!all_valid(said, {"listen", "handoff"})) return;
@@ -94,14 +108,7 @@ void check_listen(const pool::PoolPolicy& pool, const Said& said, Report& report
                        "): programs wait there for what the server says first, which greeting has "
                        "read by then; say greeting = \"leave\" and warm = \"single-use\"");
   }
-  const auto refuse = [&](const char* name) {
-    if (!said.has(name) || has_default(pool, name) || !pool.listen.empty()) return;
-    report.problem(said.place(name),
-                   std::string(name) + " (line " + std::to_string(said.place(name).line) +
-                       ") is without effect: " + title_of(pool) + " has no listen");
-  };
-  refuse("listen_mode");
-  refuse("lazy");
+  check_without_listen(pool, said, report);
 }
 
 // Neither the system's resolver knows services, nor does a proxy or a program.
@@ -238,7 +245,7 @@ void check_slots(const pool::PoolPolicy& pool, const Said& said, Report& report)
                                                " lends slots, which carry no connection");
   }
   for (const Setting<pool::PoolPolicy>& setting : pool_settings()) {
-    if (setting.scope == Scope::slots_too || !said.has(setting.name)) continue;
+    if ((setting.scope & kSlotPools) != 0 || !said.has(setting.name)) continue;
     const Place place = said.place(setting.name);
     report.problem(place, std::string(setting.name) + " (line " + std::to_string(place.line) +
                               ") is without effect: " + title_of(pool) +
@@ -246,7 +253,8 @@ void check_slots(const pool::PoolPolicy& pool, const Said& said, Report& report)
   }
 }
 
-void check_connections(const pool::PoolPolicy& pool, const Said& said, Report& report) {
+void check_stream_pool(const pool::PoolPolicy& pool, const Said& said, Report& report) {
+  refuse_channel_settings(pool, said, report);
   if (!said.valid("protocol")) return;  // the rest depends on what it would bring
   check_protocol(pool, said, report);
   check_room(pool, "max_connections", pool.max_connections, said, report);
@@ -263,6 +271,15 @@ void check_connections(const pool::PoolPolicy& pool, const Said& said, Report& r
   check_tls(pool, said, report);
 }
 
+void check_channel_pool(const pool::PoolPolicy& pool, const Said& said, Report& report) {
+  check_channels(pool, said, report);
+  check_tcp(pool, said, report);
+  check_via(pool, said, report);
+  check_services(pool, said, report);
+  check_without_listen(pool, said, report);
+  check_channel_tls(pool, said, report);
+}
+
 }  // namespace
 
 void check_pool(const pool::PoolPolicy& pool, const Said& said, Report& report) {
@@ -274,8 +291,12 @@ void check_pool(const pool::PoolPolicy& pool, const Said& said, Report& report) 
   }
   if (pool.lends_slots()) {
     check_slots(pool, said, report);
+  } else if (mixes_channels(pool, said, report)) {
+    return;  // what it is, the rest depends on
+  } else if (pool.carries_channels()) {
+    check_channel_pool(pool, said, report);
   } else {
-    check_connections(pool, said, report);
+    check_stream_pool(pool, said, report);
   }
 }
 
@@ -289,7 +310,7 @@ void check_dynamic(const DynamicSettings& dynamic, const Said& said, Report& rep
   if (!dynamic.policy.listen.empty()) {
     refuse("listen", " does not belong in [dynamic]: URL keys have no sockets of their own");
   }
-  check_connections(dynamic.policy, said, report);
+  check_stream_pool(dynamic.policy, said, report);
   const bool nobody = dynamic.policy.allow_uids.empty() && dynamic.policy.allow_gids.empty();
   if (dynamic.allow.empty()) {
     report.warning(said.header(), "no URL is a key: [dynamic] allows none");

@@ -5,7 +5,6 @@
 #include <sys/un.h>
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 
 #include "base/limits.h"
@@ -22,7 +21,6 @@ constexpr size_t kMaxKeys = 1024;
 constexpr size_t kMaxAlpn = 16;        // each handshake names them
 constexpr size_t kMaxAlpnBytes = 255;  // RFC 7301, section 3.1
 constexpr size_t kMaxPatterns = 256;   // each new URL is compared with them
-constexpr std::array<std::string_view, 2> kLaterSchemes = {"grpc", "grpcs"};
 
 std::string range(int64_t min, int64_t max) {
   return std::to_string(min) + " to " + std::to_string(max);
@@ -32,21 +30,10 @@ std::string range(Duration min, Duration max) {
   return duration_text(min) + " to " + duration_text(max);
 }
 
-// What stands before "://".
-std::string_view scheme_of(std::string_view text) {
-  const size_t end = text.find("://");
-  return end == text.npos ? std::string_view() : text.substr(0, end);
-}
-
 std::optional<Endpoint> read_endpoint(const Value& value, Reading& reading) {
   const auto* text = value.get<std::string>();
   if (text == nullptr) {
     reading.wrong(value, "an array of strings, such as [\"tcp://127.0.0.1:6379\"]");
-    return std::nullopt;
-  }
-  const std::string_view scheme = scheme_of(*text);
-  if (std::find(kLaterSchemes.begin(), kLaterSchemes.end(), scheme) != kLaterSchemes.end()) {
-    reading.refuse(value, ": " + shown(*text) + ": " + std::string(scheme) + "://" + kNotYet);
     return std::nullopt;
   }
   auto parsed = parse_endpoint(*text);
@@ -140,6 +127,15 @@ std::string Time::write(Duration duration) const {
 
 std::string Time::bounds() const {
   return range(min, max);
+}
+
+std::optional<uint64_t> Size::read(const Value& value, Reading& reading) const {
+  const auto* text = value.get<std::string>();
+  const std::optional<uint64_t> bytes = text != nullptr ? parse_size(*text) : std::nullopt;
+  if (bytes && *bytes >= min && *bytes <= max) return bytes;
+  reading.wrong(value, bytes ? "from " + bounds()
+                             : "a size with its unit, B, KiB, MiB or GiB, such as \"64KiB\"");
+  return std::nullopt;
 }
 
 namespace {

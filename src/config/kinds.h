@@ -72,6 +72,16 @@ struct Time {
   std::optional<Duration> parse(const Value& value) const;
 };
 
+// Bytes from min to max, as "64KiB".
+struct Size {
+  uint64_t min;
+  uint64_t max;
+
+  std::optional<uint64_t> read(const Value& value, Reading& reading) const;
+  std::string write(uint64_t bytes) const { return toml_string(size_text(bytes)); }
+  std::string bounds() const { return size_text(min) + " to " + size_text(max); }
+};
+
 // "IDLE/INTERVAL/COUNT", such as "15s/5s/3", or "off".
 struct KeepaliveTimes {
   std::optional<Keepalive> read(const Value& value, Reading& reading) const;
@@ -215,15 +225,20 @@ Kind<T> field(Member T::*member, Rule rule) {
           [=](const T& target) { return rule.write(target.*member); }, rule.bounds()};
 }
 
-// Of a member of a member.
-template <class T, class Part, class Member, class Rule>
-Kind<T> field(Part T::*part, Member Part::*member, Rule rule) {
-  Kind<Part> kind = field(member, std::move(rule));
+// Of a member that has settings itself.
+template <class T, class Part>
+Kind<T> within(Part T::*part, Kind<Part> kind) {
   return {[=, read = std::move(kind.read)](const Value& value, Reading& reading, T& target) {
             read(value, reading, target.*part);
           },
           [=, write = std::move(kind.write)](const T& target) { return write(target.*part); },
           std::move(kind.bounds)};
+}
+
+// Of a member of a member.
+template <class T, class Part, class Member, class Rule>
+Kind<T> field(Part T::*part, Member Part::*member, Rule rule) {
+  return within(part, field(member, std::move(rule)));
 }
 
 }  // namespace berth::config

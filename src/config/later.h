@@ -13,14 +13,7 @@ inline constexpr const char* kNotYet = " is not available in this version of ber
 
 inline constexpr std::array kLaterSettings = std::to_array<std::string_view>({
     "compression",
-    "health",
-    "keepalive_time",
-    "keepalive_timeout",
-    "max_channels",
     "metrics",
-    "retry",
-    "retry_buffer",
-    "stream_buffer",
     "traces",
 });
 

@@ -161,6 +161,9 @@ class Loader {
     read_table({"[dynamic]", entry.place, own}, dynamic_settings(), report, accounts_, dynamic);
     std::vector<std::string_view> names = names_of(pool_settings());
     std::erase_if(names, [](auto name) { return name == "endpoints" || name == "min_idle"; });
+    for (const Setting<pool::PoolPolicy>& setting : pool_settings()) {
+      if ((setting.scope & kStreamPools) == 0) std::erase(names, setting.name);
+    }
     names.push_back("allow");
     Said said = read_table({"[dynamic]", entry.place, of_pools}, pool_settings(), report, accounts_,
                            dynamic.policy, names);
@@ -197,10 +200,24 @@ class Loader {
     const TableView table{"[pool." + entry.name + "]", entry.place, table_in(entry)};
     Said said = read_table(table, pool_settings(), report, accounts_, pool);
     bring_preset(pool, said);
+    if (pool.carries_channels() && !said.has("listen")) give_socket(pool, report, said.header());
     check_pool(pool, said, report);
+    if (pool.carries_channels() && pool.uses_tls()) pool.tls.alpn = {"h2"};  // RFC 9113, 3.2
     if (pool.uses_tls()) check_files(pool, said, report);
     if (!said.valid("allow_users") || !said.valid("allow_groups")) unsure_.insert(entry.name);
     loaded_.settings.pools.push_back(std::move(pool));
+  }
+
+  // Where any gRPC client connects to a channel pool that says nothing of it.
+  void give_socket(pool::PoolPolicy& pool, Report& report, Place header) const {
+    const std::string path = sockets_dir(options_) + "/" + pool.key + ".sock";
+    auto socket = parse_endpoint("unix://" + path);
+    if (auto* endpoint = std::get_if<Endpoint>(&socket)) {
+      pool.listen = {std::move(*endpoint)};
+    } else if (is_name(pool.key)) {  // else that is told
+      report.problem(header, "[pool." + pool.key + "] has no place for its socket: " + path +
+                                 " is too long; give it one with listen");
+    }
   }
 
   // A mistake is told where the setting stands that its words begin with.
@@ -339,6 +356,10 @@ class Loader {
 
 Loaded load(const LoadOptions& options) {
   return Loader(options).run();
+}
+
+std::string sockets_dir(const LoadOptions& options) {
+  return (options.runtime_dir.empty() ? "/run/berth" : options.runtime_dir) + "/sockets";
 }
 
 Settings default_settings(const LoadOptions& options) {

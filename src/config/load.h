@@ -41,6 +41,9 @@ struct Loaded {
 
 Loaded load(const LoadOptions& options);
 
+// The folder of the sockets of channel pools that do not say where they listen.
+std::string sockets_dir(const LoadOptions& options);
+
 // The settings without any file.
 Settings default_settings(const LoadOptions& options);
 

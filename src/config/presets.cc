@@ -208,7 +208,7 @@ const Preset& preset_of(const pool::PoolPolicy& pool) {
 }
 
 void bring_preset(pool::PoolPolicy& pool, Said& said) {
-  if (pool.lends_slots()) return;
+  if (!pool.has_connections()) return;
   const bool logs_in = pool.logs_in();
   for (const PresetValue& value : preset_of(pool).values) {
     if (said.has(value.setting) || said.brought(value.setting)) continue;

@@ -20,9 +20,9 @@ std::string settings_text(const std::vector<Setting<T>>& settings, const T& valu
 
 template <class T>
 std::string table_text(const std::string& title, const std::vector<Setting<T>>& settings,
-                       const T& values, bool slots = false) {
-  return title + "\n" + settings_text(settings, values, [slots](const Setting<T>& setting) {
-           return !slots || setting.scope == Scope::slots_too;
+                       const T& values, unsigned scope = kAllPools) {
+  return title + "\n" + settings_text(settings, values, [scope](const Setting<T>& setting) {
+           return (setting.scope & scope) != 0;
          });
 }
 
@@ -37,7 +37,7 @@ std::string title_of(const std::string& kind, const std::string& name) {
 std::string print(const Settings& settings) {
   std::string out = table_text("[daemon]", daemon_settings(), settings.daemon);
   for (const pool::PoolPolicy& pool : settings.pools) {
-    out += "\n" + table_text(title_of("pool", pool.key), pool_settings(), pool, pool.lends_slots());
+    out += "\n" + table_text(title_of("pool", pool.key), pool_settings(), pool, scope_of(pool));
   }
   for (const SocketSettings& socket : settings.sockets) {
     out += "\n" + table_text(title_of("socket", socket.name), socket_settings(), socket);
@@ -45,7 +45,8 @@ std::string print(const Settings& settings) {
   if (!settings.dynamic.allow.empty()) {
     out += "\n" + table_text("[dynamic]", dynamic_settings(), settings.dynamic) +
            settings_text(pool_settings(), settings.dynamic.policy, [](const auto& setting) {
-             return setting.name != "endpoints" && setting.name != "min_idle";
+             const bool of_streams = (setting.scope & kStreamPools) != 0;
+             return of_streams && setting.name != "endpoints" && setting.name != "min_idle";
            });
   }
   return out;

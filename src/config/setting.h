@@ -67,15 +67,21 @@ constexpr std::string_view effect_words(Effect effect) {
   return "";
 }
 
-// Which pools a setting means something to.
-enum class Scope { connections, slots_too };
+// Which pools a setting means something to; all that are given.
+enum Scope : unsigned {
+  kStreamPools = 1,
+  kChannelPools = 2,
+  kSlotPools = 4,
+  kConnections = kStreamPools | kChannelPools,
+  kAllPools = kConnections | kSlotPools,
+};
 
 template <class T>
 struct Setting {
   std::string_view name;
   Kind<T> kind;
   Effect effect = Effect::reload;
-  Scope scope = Scope::connections;
+  unsigned scope = kConnections;
 };
 
 }  // namespace berth::config

@@ -15,6 +15,11 @@ struct Unit {
   Duration length;
 };
 
+struct SizeUnit {
+  std::string_view name;
+  uint64_t bytes;
+};
+
 // From the largest: duration_text() takes the first that divides.
 constexpr std::array<Unit, 6> kUnits = {{{"d", std::chrono::hours(24)},
                                          {"h", std::chrono::hours(1)},
@@ -22,6 +27,10 @@ constexpr std::array<Unit, 6> kUnits = {{{"d", std::chrono::hours(24)},
                                          {"s", std::chrono::seconds(1)},
                                          {"ms", std::chrono::milliseconds(1)},
                                          {"us", std::chrono::microseconds(1)}}};
+
+// Likewise.
+constexpr std::array<SizeUnit, 4> kSizeUnits = {
+    {{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}}};
 
 constexpr size_t kMostShown = 80;  // bytes of a value in a message
 
@@ -81,6 +90,29 @@ std::string duration_text(Duration duration) {
     }
   }
   return std::to_string(duration / std::chrono::microseconds(1)) + "us";
+}
+
+std::optional<uint64_t> parse_size(std::string_view text) {
+  uint64_t count = 0;
+  const char* end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, count);
+  if (error != std::errc{}) return std::nullopt;
+  const std::string_view name(rest, static_cast<size_t>(end - rest));
+  for (const SizeUnit& unit : kSizeUnits) {
+    if (unit.name != name) continue;
+    if (count > UINT64_MAX / unit.bytes) return std::nullopt;
+    return unit.bytes * count;
+  }
+  return std::nullopt;
+}
+
+std::string size_text(uint64_t bytes) {
+  for (const SizeUnit& unit : kSizeUnits) {
+    if (bytes >= unit.bytes && bytes % unit.bytes == 0) {
+      return std::to_string(bytes / unit.bytes).append(unit.name);
+    }
+  }
+  return "0B";
 }
 
 std::optional<mode_t> parse_mode(std::string_view text) {

@@ -1,9 +1,10 @@
-// Values between their text in the configuration and what they mean: durations, file modes, TOML
-// strings. Pure.
+// Values between their text in the configuration and what they mean: durations, sizes, file modes,
+// TOML strings. Pure.
 #pragma once
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -19,6 +20,12 @@ std::optional<Duration> parse_duration(std::string_view text);
 
 // The same in the largest unit that is exact: "90s", "10m". Parts below 1 us are dropped.
 std::string duration_text(Duration duration);
+
+// Bytes: a whole number and one unit, B, KiB, MiB or GiB, without a space, as "64KiB".
+std::optional<uint64_t> parse_size(std::string_view text);
+
+// The same in the largest unit that is exact.
+std::string size_text(uint64_t bytes);
 
 // Octal digits of permission bits, "0666"; no more than 0777.
 std::optional<mode_t> parse_mode(std::string_view text);

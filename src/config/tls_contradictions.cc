@@ -1,6 +1,7 @@
 #include "config/tls_contradictions.h"
 
 #include <algorithm>
+#include <initializer_list>
 #include <string>
 
 #include "config/cite.h"
@@ -146,17 +147,22 @@ void check_handoff(const PoolPolicy& pool, const Said& said, Report& report) {
   }
 }
 
+void refuse(const PoolPolicy& pool, std::initializer_list<const char*> names,
+            const std::string& why, const Said& said, Report& report) {
+  for (const char* name : names) {
+    if (!said.has(name) || !said.valid(name) || has_default(pool, name)) continue;
+    report.problem(said.place(name), cite(said, name) + why);
+  }
+}
+
 void check_without_tls(const PoolPolicy& pool, const Said& said, Report& report) {
   const std::string why =
       " is without effect: no endpoint of " + title_of(pool) + " is tls://, and no step starts TLS";
   if (pool.handoff == Handoff::ktls && said.valid("handoff")) {
     report.problem(said.place("handoff"), cite(said, "handoff", "\"ktls\"") + why);
   }
-  for (const char* name :
-       {"ca", "certificate", "private_key", "server_name", "verify", "insecure", "alpn"}) {
-    if (!said.has(name) || !said.valid(name) || has_default(pool, name)) continue;
-    report.problem(said.place(name), cite(said, name) + why);
-  }
+  refuse(pool, {"ca", "certificate", "private_key", "server_name", "verify", "insecure", "alpn"},
+         why, said, report);
 }
 
 }  // namespace
@@ -177,10 +183,23 @@ void check_tls(const PoolPolicy& pool, const Said& said, Report& report) {
   }
 }
 
+void check_channel_tls(const PoolPolicy& pool, const Said& said, Report& report) {
+  if (pool.uses_tls()) {
+    check_verification(pool, said, report);
+    check_certificate(pool, said, report);
+  } else {
+    refuse(pool, {"ca", "certificate", "private_key", "server_name", "verify", "insecure"},
+           " is without effect: no endpoint of " + title_of(pool) + " is grpcs://", said, report);
+  }
+}
+
 std::string fault_of_url_pool(const PoolPolicy& pool) {
   const Endpoint& endpoint = pool.endpoints.front();
   if (endpoint.kind == Endpoint::Kind::slot) return {};
   const std::string url = "\"" + endpoint.url() + "\": ";
+  if (pool.carries_channels()) {
+    return url + "a channel pool has a table of its own, [pool.NAME]; no URL makes one";
+  }
   if (endpoint.secure && (starts_tls(pool.greeting) || starts_tls(pool.login))) {
     return url + "[dynamic] turns connections to TLS itself; write tcp://";
   }

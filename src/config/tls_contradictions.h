@@ -10,6 +10,8 @@
 namespace berth::config {
 
 void check_tls(const pool::PoolPolicy& pool, const Said& said, Report& report);
+// The same of a channel pool.
+void check_channel_tls(const pool::PoolPolicy& pool, const Said& said, Report& report);
 
 // Why no pool can come of what [dynamic] says and a URL, which the file does not know; "" if one
 // can.

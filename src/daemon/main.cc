@@ -53,7 +53,8 @@ int serve(const config::Settings& settings, const daemon::Options& options,
           net::Listeners listeners) {
   const uint32_t fd_limit = daemon::raise_fd_limit();
   // Without it sockets may be opened all the same: elsewhere, or by systemd.
-  const absl::Status dir = daemon::make_runtime_dir(options.load.runtime_dir, options.load.user);
+  absl::Status dir = daemon::make_runtime_dir(options.load.runtime_dir, options.load.user);
+  dir.Update(daemon::make_runtime_dir(config::sockets_dir(options.load), options.load.user));
 
   loop::Loop loop;
   broker::Broker broker(loop, settings, fd_limit);

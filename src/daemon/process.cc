@@ -42,7 +42,9 @@ uint32_t raise_fd_limit() {
 }
 
 absl::Status make_runtime_dir(const std::string& dir, bool user) {
-  if (mkdir(dir.c_str(), user ? 0700 : 0755) == 0 || errno == EEXIST) return absl::OkStatus();
+  const mode_t mode = user ? 0700 : 0755;
+  const bool made = mkdir(dir.c_str(), mode) == 0;
+  if (made ? chmod(dir.c_str(), mode) == 0 : errno == EEXIST) return absl::OkStatus();
   return absl::UnavailableError("folder " + dir + " cannot be made: " + std::strerror(errno));
 }
 

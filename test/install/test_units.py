@@ -128,6 +128,7 @@ def test_the_user_and_its_folder_can_be_made(root, configured):
         pytest.skip("needs root, to give a folder to another user")
     done = run("systemd-tmpfiles", f"--root={root}", "--create", place(root, configured, "tmpfilesdir") / "berth.conf")
     assert done.returncode == 0, done.stdout
-    made = (root / configured["runstatedir"].lstrip("/") / "berth").stat()
+    folder = root / configured["runstatedir"].lstrip("/") / "berth"
     uid = re.search(r"^berth:[^:]*:(\d+):", (root / "etc/passwd").read_text(), re.MULTILINE)[1]
-    assert (made.st_mode & 0o7777, made.st_uid) == (0o755, int(uid))
+    for made in (folder.stat(), (folder / "sockets").stat()):
+        assert (made.st_mode & 0o7777, made.st_uid) == (0o755, int(uid))

@@ -48,6 +48,17 @@ TEST(EndpointPattern, TlsIsASchemeOfItsOwn) {
   EXPECT_EQ(fault("tls://h:x"), "\"tls://h:x\": the port must be a number, FIRST-LAST, or *");
 }
 
+TEST(EndpointPattern, ChannelPoolsAreNotForUrls) {
+  for (const char* scheme : {"grpc", "grpcs"}) {
+    const std::string text = std::string(scheme) + "://*:1";
+    EXPECT_EQ(fault(text), "\"" + text +
+                               "\": a channel pool has a table of its own, [pool.NAME]; no URL "
+                               "makes one");
+  }
+  EXPECT_FALSE(matches("tcp://h:1", "grpc://h:1"));
+  EXPECT_FALSE(matches("tls://h:1", "grpcs://h:1"));
+}
+
 TEST(EndpointPattern, APortIsANumberARangeOrAny) {
   EXPECT_TRUE(matches("tcp://h:*", "tcp://h:65535"));
   EXPECT_TRUE(matches("tcp://h:8000-8099", "tcp://h:8000"));

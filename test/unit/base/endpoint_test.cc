@@ -96,6 +96,25 @@ TEST(Endpoint, IsAlikeWithTls) {
             "has a port");
 }
 
+TEST(Endpoint, IsAlikeWithGrpc) {
+  EXPECT_EQ(normal("GRPC://API.Example.COM:50051/"), "grpc://api.example.com:50051");
+  EXPECT_EQ(normal("grpcs://[2001:DB8::1]:443"), "grpcs://[2001:db8::1]:443");
+  EXPECT_EQ(normal("grpc://192.0.2.1:1"), "grpc://192.0.2.1:1");
+  EXPECT_EQ(normal("grpcs://_grpc._tcp.example.com"), "grpcs://_grpc._tcp.example.com");
+  const Endpoint plain = std::get<Endpoint>(parse_endpoint("grpc://h:1"));
+  const Endpoint secure = std::get<Endpoint>(parse_endpoint("grpcs://h:1"));
+  EXPECT_EQ(plain.kind, Endpoint::Kind::tcp);
+  EXPECT_TRUE(plain.grpc && !plain.secure);
+  EXPECT_TRUE(secure.grpc && secure.secure);
+  EXPECT_EQ(secure.certificate_name(), "h");
+  EXPECT_NE(plain, std::get<Endpoint>(parse_endpoint("tcp://h:1")));
+  EXPECT_NE(secure, std::get<Endpoint>(parse_endpoint("tls://h:1")));
+  EXPECT_EQ(error("grpc://h"), "\"grpc://h\": the port is missing; write grpc://HOST:PORT");
+  EXPECT_EQ(error("grpcs://_grpc"),
+            "\"grpcs://_grpc\": a service is named as grpcs://_SERVICE._PROTO.DOMAIN; any other "
+            "host has a port");
+}
+
 TEST(Endpoint, ACertificateIsForTheHostOrTheDomainOfTheService) {
   const auto name = [](const char* url) {
     return std::get<Endpoint>(parse_endpoint(url)).certificate_name();

@@ -36,7 +36,7 @@ std::string as_read(const std::string& line) {
   if (space == line.npos) return {};
   std::string word = line.substr(space + 1);
   std::string after;
-  if (const size_t end = word.find(' '); end != word.npos && end + 2 == word.size()) {
+  if (const size_t end = word.rfind(' '); end != word.npos && end + 2 == word.size()) {
     after = word.substr(end + 1);
     word = word.substr(0, end);
   }
@@ -69,9 +69,11 @@ bool says(const std::string& entry, const std::string& text) {
 }
 
 template <class T>
-void compare(const std::string& section, const std::vector<Setting<T>>& settings) {
+void compare(const std::string& section, const std::vector<Setting<T>>& settings,
+             unsigned scope = kAllPools) {
   std::map<std::string, std::string> entries = documented(section);
   for (const Setting<T>& setting : settings) {
+    if ((setting.scope & scope) == 0) continue;
     const auto found = entries.find(std::string(setting.name));
     ASSERT_NE(found, entries.end()) << setting.name << " is not in berthd.toml(5)";
     const std::string& entry = found->second;
@@ -95,7 +97,13 @@ TEST(ConfigManual, NamesEverySettingOfTheDaemonWithItsDefaultAndBounds) {
 }
 
 TEST(ConfigManual, NamesEverySettingOfAPoolWithItsDefaultAndBounds) {
-  compare("THE TABLES [pool.NAME]", pool_settings());
+  compare("THE TABLES [pool.NAME]", pool_settings(), kStreamPools | kSlotPools);
+}
+
+TEST(ConfigManual, NamesEverySettingOfChannelPoolsAloneWithItsDefaultAndBounds) {
+  std::vector<Setting<pool::PoolPolicy>> settings = pool_settings();
+  std::erase_if(settings, [](const auto& setting) { return setting.scope != kChannelPools; });
+  compare("CHANNEL POOLS", settings);
 }
 
 TEST(ConfigManual, NamesEverySettingOfASocketWithItsDefault) {
@@ -160,7 +168,7 @@ TEST_F(ConfigDocuments, TheManualsExamplesLoad) {
     const std::string here = replaced(known, "/usr/local/lib/berth/through-gate", "/bin/sh");
     EXPECT_EQ(lines(load_text(here).problems), Lines{}) << text;
   }
-  EXPECT_EQ(examples, 9u);
+  EXPECT_EQ(examples, 10u);
 }
 
 std::string words_of(unsigned when) {
@@ -210,6 +218,8 @@ TEST(ConfigCatalogue, HasEachNameOnce) {
   for (const std::string_view name : names_of(daemon_settings())) {
     EXPECT_TRUE(names.insert(name).second) << name;
   }
+  // Of the daemon's leases, and of a channel's streams: which is meant, the table says.
+  names.erase("drain_timeout");
   for (const std::string_view name : names_of(pool_settings())) {
     EXPECT_TRUE(names.insert(name).second) << name;
   }

@@ -287,9 +287,6 @@ TEST_F(ConfigMessage, Endpoints) {
   EXPECT_EQ(problems(many + "]"), Lines{});
   EXPECT_EQ(problems(many + "\n\"tcp://h:65\"]"), Lines{"3: endpoints has more than 64 endpoints"});
   EXPECT_EQ(problems("[\"tls://h:1\", \"tls://_x._tcp.y:2\"]"), Lines{});
-  EXPECT_EQ(problems("[\"grpcs://h:1\"]"),
-            Lines{"2: endpoints: \"grpcs://h:1\": grpcs:// is not available in this version of "
-                  "berth"});
 }
 
 TEST_F(ConfigMessage, Sockets) {

@@ -48,6 +48,31 @@ TEST(ConfigDuration, WrittenAndReadAgainIsTheSame) {
   }
 }
 
+TEST(ConfigSize, IsANumberAndAUnit) {
+  EXPECT_EQ(parse_size("0B"), 0u);
+  EXPECT_EQ(parse_size("1500B"), 1500u);
+  EXPECT_EQ(parse_size("64KiB"), 65536u);
+  EXPECT_EQ(parse_size("3MiB"), 3u << 20);
+  EXPECT_EQ(parse_size("8GiB"), uint64_t{8} << 30);
+}
+
+TEST(ConfigSize, IsNothingElse) {
+  for (const char* text : {"", "64", "KiB", "64 KiB", " 64B", "64B ", "-1B", "+1B", "1.5KiB", "64KB",
+                           "64kib", "64K", "64k", "0x10B", "17179869184GiB", "99999999999999999999B"}) {
+    EXPECT_EQ(parse_size(text), std::nullopt) << text;
+  }
+  EXPECT_NE(parse_size("17179869183GiB"), std::nullopt);
+}
+
+TEST(ConfigSize, IsWrittenInTheLargestExactUnit) {
+  EXPECT_EQ(size_text(0), "0B");
+  EXPECT_EQ(size_text(1023), "1023B");
+  EXPECT_EQ(size_text(1536), "1536B");
+  EXPECT_EQ(size_text(3072), "3KiB");
+  EXPECT_EQ(size_text(1 << 20), "1MiB");
+  EXPECT_EQ(size_text(uint64_t{1} << 40), "1024GiB");
+}
+
 TEST(ConfigMode, IsOctalPermissionBits) {
   EXPECT_EQ(parse_mode("0666"), 0666u);
   EXPECT_EQ(parse_mode("600"), 0600u);
