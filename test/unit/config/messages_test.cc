@@ -28,9 +28,9 @@ TEST_F(ConfigMessage, ASettingInTheWrongTableIsSentHome) {
 }
 
 TEST_F(ConfigMessage, WhatALaterVersionBringsIsRefusedByName) {
-  EXPECT_EQ(problems_with("max_channels = 2\n[pool.redis.retry]"),
-            (Lines{"setting \"max_channels\" is not available in this version of berth",
-                   "setting \"retry\" is not available in this version of berth"}));
+  EXPECT_EQ(problems_with("compression = \"snappy\"\n[pool.redis.traces]"),
+            (Lines{"setting \"compression\" is not available in this version of berth",
+                   "setting \"traces\" is not available in this version of berth"}));
   EXPECT_EQ(problems_in("[daemon]\nmetrics = true\n"),
             Lines{"2: setting \"metrics\" is not available in this version of berth"});
 }
