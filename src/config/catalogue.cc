@@ -33,11 +33,11 @@ constexpr int64_t kMostStreams = 1'000'000;  // each that waits costs memory
 // RFC 9113, 4.2: what every peer may send in one frame.
 constexpr uint64_t kLeastStreamBytes = 16 << 10;
 constexpr uint64_t kMostStreamBytes = 16 << 20;
-// Many servers take 8 KiB, and no client has to expect less.
+// What gRPC's own libraries take by default.
 constexpr uint64_t kLeastHeaders = 8 << 10;
 constexpr uint64_t kMostHeaders = 1 << 20;
 
-constexpr Duration kLeastPing = 10s;    // DESIGN section 8, point 4
+constexpr Duration kLeastPing = 10s;    // gRPC's proposal A8: no client asks more often
 constexpr Duration kShortest = 1ms;     // the resolution of the loop's timer
 constexpr Duration kLeastRefresh = 1s;  // name servers are others' machines
 constexpr Duration kHour = 1h;

@@ -263,8 +263,9 @@ TEST(Fallback, WhatIsAskedForForGoodIsTheCallersAtOnce) {
 
 TEST(Fallback, WhatIsNoServerIsRefusedWhetherBerthdIsThereOrNot) {
   berth_grant grant;
-  for (const char* url : {"", "redis", "tcp://127.0.0.1", "slot:", "tcp://_redis._tcp.example.org",
-                          "unix://relative", "http://127.0.0.1:80", "tls://127.0.0.1:443"}) {
+  for (const char* url :
+       {"", "redis", "tcp://127.0.0.1", "slot:", "tcp://_redis._tcp.example.org", "unix://relative",
+        "http://127.0.0.1:80", "tls://127.0.0.1:443", "grpc://127.0.0.1:443"}) {
     berth_options options = BERTH_OPTIONS_INIT;
     options.fallback = url;
     EXPECT_EQ(berth_lease(nullptr, "redis", &options, &grant), -EINVAL) << url;
