@@ -140,7 +140,7 @@ std::variant<EndpointPattern, std::string> parse_endpoint_pattern(std::string_vi
   pattern.kind_ = endpoint.kind;
   pattern.secure_ = endpoint.secure;
   pattern.name_ = endpoint.kind == Endpoint::Kind::tcp ? endpoint.host : endpoint.path;
-  if (!wildcard.empty()) pattern.name_.replace(0, 1, wildcard);
+  if (!wildcard.empty()) pattern.name_ = std::string(wildcard) + pattern.name_.substr(1);
   if (ports) {
     pattern.first_port_ = ports->first;
     pattern.last_port_ = ports->last;

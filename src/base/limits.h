@@ -163,4 +163,10 @@ inline constexpr size_t kMaxHttp2HeaderBytes = 1024 * 1024;
 inline constexpr size_t kMaxHttp2SessionBytes = 4 * 1024 * 1024;
 inline constexpr size_t kMaxHttp2StreamBytes = 4 * 1024;
 
+// Bytes read from one HTTP/2 connection in a turn of the loop: what a server or a client sends in a
+// burst is one system call, and some hundred microseconds of work at the most.
+inline constexpr size_t kMaxHttp2ReadBytes = 256 * 1024;
+// And sent to one: a peer that reads as fast as we send holds up nobody.
+inline constexpr size_t kMaxHttp2SentBytes = 1024 * 1024;
+
 }  // namespace berth

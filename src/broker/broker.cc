@@ -190,11 +190,13 @@ void Broker::reload_pools(const std::vector<pool::PoolPolicy>& pools, Reloaded& 
   for (const pool::PoolPolicy& policy : pools) {
     const auto old = by_key(pools_, policy.key);
     if (old != pools_.end() && *old == policy) continue;
-    if (old == pools_.end()) {
+    const bool turned =
+        old != pools_.end() && old->carries_channels() != policy.carries_channels();
+    if (old == pools_.end() || turned) {
       // A URL key may have made a pool of that name, which the configured one replaces.
       if (const auto dynamic = depot.find_pool(policy.key)) driver_.remove_pool(*dynamic);
       driver_.add_pool(policy, /*dynamic=*/false);
-      done.added.push_back(policy.key);
+      (turned ? done.renewed : done.added).push_back(policy.key);
       continue;
     }
     done.changed.push_back(policy.key);
@@ -214,6 +216,7 @@ bool Broker::kill(SessionId id, const std::string& message) {
 }
 
 void Broker::end_turn() {
+  driver_.end_channels();
   sessions_.reap();
   local_clients_.reap();
   for (const auto& door : doors_) door->reopen();

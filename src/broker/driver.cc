@@ -58,6 +58,12 @@ PoolDriver::PoolDriver(loop::Loop& loop, const pool::DepotSettings& settings, bo
       relays_(
           loop, [this](ConnectionId id) { program_gone(id); },
           [this](uint32_t count) { return depot_.reserve_slots(count); }),
+      channels_(
+          loop, resolver_,
+          {[this](uint32_t count) { return could_reserve(count); },
+           [this](uint32_t count) { return reserve_slots(count); },
+           [this](uint32_t count) { release_slots(count); }},
+          [this](ConnectionId id) { program_gone(id); }, settings.seed, pin),
       timer_(loop,
              [this] {
                dialogues_.expire();
@@ -81,6 +87,7 @@ PoolId PoolDriver::add_pool(pool::PoolPolicy policy, bool dynamic) {
   const PoolId id = dynamic ? depot_.add_dynamic_pool(now, std::move(policy), actions_)
                             : depot_.add_pool(now, std::move(policy), actions_);
   compile(id);
+  channels_.add_pool(id, depot_.pool(id).policy());
   pump();
   return id;
 }
@@ -88,11 +95,14 @@ PoolId PoolDriver::add_pool(pool::PoolPolicy policy, bool dynamic) {
 bool PoolDriver::reconfigure_pool(PoolId pool, pool::PoolPolicy policy) {
   const bool renewed = depot_.reconfigure_pool(loop_.now(), pool, std::move(policy), actions_);
   compile(pool);
+  channels_.reconfigure_pool(pool, depot_.pool(pool).policy());
+  if (renewed) channels_.renew(pool);
   pump();
   return renewed;
 }
 
 void PoolDriver::remove_pool(PoolId pool) {
+  channels_.remove_pool(pool);
   depot_.remove_pool(loop_.now(), pool, actions_);
   pump();
 }
@@ -171,6 +181,7 @@ void PoolDriver::release_slots(uint32_t count) {
 // --- the administrator ---
 
 pool::Depot::Renewed PoolDriver::renew(PoolId pool) {
+  if (const std::optional<size_t> channels = channels_.renew(pool)) return {0, *channels};
   const pool::Depot::Renewed renewed = depot_.renew(loop_.now(), pool, actions_);
   pump();
   return renewed;
@@ -178,10 +189,12 @@ pool::Depot::Renewed PoolDriver::renew(PoolId pool) {
 
 void PoolDriver::set_intake(PoolId pool, pool::Intake intake) {
   depot_.set_intake(loop_.now(), pool, intake, actions_);
+  channels_.set_intake(pool, intake);
   pump();
 }
 
 size_t PoolDriver::evict(PoolId pool, size_t most) {
+  if (const std::optional<size_t> channels = channels_.evict(pool, most)) return *channels;
   const size_t closed = depot_.evict(loop_.now(), pool, most, actions_);
   pump();
   return closed;
@@ -189,6 +202,9 @@ size_t PoolDriver::evict(PoolId pool, size_t most) {
 
 std::vector<pool::Depot::Expired> PoolDriver::expire() {
   std::vector<pool::Depot::Expired> expired = depot_.expire(loop_.now(), actions_);
+  for (const channel::Hub::Expired& each : channels_.expire()) {
+    expired.push_back({each.pool, each.closed});
+  }
   pump();
   return expired;
 }
@@ -208,6 +224,18 @@ void PoolDriver::publish() {
   }
 }
 
+// What befalls a pool as a whole the depot tells of channel pools, too.
+void PoolDriver::publish_channels() {
+  channels_.take_events(events_);
+  if (!follower_) return;
+  for (const pool::Event& event : events_) {
+    using enum pool::EventKind;
+    const bool told = event.kind == pause || event.kind == disable || event.kind == open ||
+                      event.kind == reload || event.kind == remove;
+    if (!told) follower_(event);
+  }
+}
+
 void PoolDriver::warn_of(const pool::Event& event) {
   const pool::Lease* lease = depot_.lease(event.lease);
   if (lease == nullptr) return;
@@ -222,6 +250,7 @@ void PoolDriver::warn_of(const pool::Event& event) {
 
 void PoolDriver::shut_down(Duration timeout, std::function<void()> done) {
   drained_ = std::move(done);
+  channels_.shut_down();
   depot_.shut_down(loop_.now(), timeout, actions_);
   pump();
 }
@@ -240,7 +269,7 @@ void PoolDriver::pump() {
   }
   pumping_ = false;
   if (!depot_.journal().empty()) publish();
-  if (!drained_ || !depot_.drained() || !farewells_.idle()) return;
+  if (!drained_ || !depot_.drained() || !farewells_.idle() || !channels_.drained()) return;
   commands_.kill_leavers();
   std::exchange(drained_, nullptr)();
 }
@@ -316,7 +345,9 @@ void PoolDriver::try_hand_over(const pool::Grant& grant) {
       return;
     }
   }
-  if (grant.carried) {
+  if (policy.carries_channels()) {
+    hand_over_channel(grant, *to);
+  } else if (grant.carried) {
     hand_over_carried(grant, *to);
   } else {
     hand_over_direct(grant, *to);
@@ -360,6 +391,7 @@ void PoolDriver::carry_out(const pool::Close& action) {
   dialogues_.abandon(action.connection);
   commands_.abandon(action.connection);
   relays_.end(action.connection);
+  channels_.end(action.connection);
   if (std::unique_ptr<Upstream> upstream = take_upstream(action.connection)) {
     idle_watch_.remove(*upstream);
     if (log().should_log(spdlog::level::debug)) {

@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "broker/channels.h"
 #include "broker/commands.h"
 #include "broker/dialer.h"
 #include "broker/dialogues.h"
@@ -103,11 +104,15 @@ class PoolDriver {
   std::optional<bool> close_on_release(LeaseId lease) { return depot_.close_on_release(lease); }
   // In two stages (DESIGN section 4, point 7). False: no such lease.
   bool revoke(LeaseId lease, pool::Revoke::Cause cause = pool::Revoke::Cause::administrator);
-  // Who is told what happens in the pools, in order, after each event (pool/journal.h); of grants,
-  // releases and refusals only while follow_all() is on.
+  // Who is told what happens in the pools, in order, after each event (pool/journal.h), and in
+  // channels at the end of the turn; of grants, releases, refusals and connects only while
+  // follow_all() is on.
   using Follower = std::function<void(const pool::Event&)>;
   void follow(Follower follower) { follower_ = std::move(follower); }
-  void follow_all(bool all) { depot_.journal().listen(all); }
+  void follow_all(bool all) {
+    depot_.journal().listen(all);
+    channels_.listen(all);
+  }
 
   // --- the end ---
   // Ends leases after `timeout`; `done` is called once nothing is left. Again: at once.
@@ -116,11 +121,17 @@ class PoolDriver {
   uint64_t failed_closes() const { return failed_closes_; }
 
   const pool::Depot& depot() const { return depot_; }
+  const channel::Hub& channels() const { return channels_.hub(); }
+
+  // To be called at the end of each turn, before sessions and clients that are over are ended.
+  void end_channels() { channels_.end_turn(); }
 
   // To be called at the end of each turn: sets the timer to the next deadline. Programs that wait
   // for their turn start in the next one.
   void end_turn() {
     commands_.end_turn();
+    channels_.end_turn();
+    publish_channels();
     if (const uint32_t slots = relays_.take_freed_slots(); slots > 0) release_slots(slots);
     timer_.arm(depot_.next_deadline());
   }
@@ -163,6 +174,7 @@ class PoolDriver {
 
   // driver_carried.cc
   void hand_over_carried(const pool::Grant& grant, Recipient& to);
+  void hand_over_channel(const pool::Grant& grant, Recipient& to);
   bool make_ends(const pool::Grant& grant, Recipient& to, std::vector<Ends>& ends);
   // What the program's end was like; `clean` if nothing was carried.
   pool::Condition end_relay(ConnectionId id);
@@ -228,6 +240,7 @@ class PoolDriver {
   bool keep_for_reset(std::unique_ptr<Upstream>& upstream);
   void reset_revoked();
   void publish();
+  void publish_channels();
   void warn_of(const pool::Event& event);
   Recipient* recipient(SessionId id) const;
   const Proxy* proxy_of(ConnectionId id) const;
@@ -248,6 +261,7 @@ class PoolDriver {
   Commands commands_;
   IdleWatch idle_watch_;
   Relays relays_;
+  Channels channels_;
   loop::Timer timer_;
   std::vector<Settling> settling_;
   loop::Timer settling_timer_;

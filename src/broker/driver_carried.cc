@@ -29,6 +29,22 @@ void PoolDriver::hand_over_carried(const pool::Grant& grant, Recipient& to) {
   }
 }
 
+// The slot of its lease is that of our end. A program that has come by itself has brought one more.
+void PoolDriver::hand_over_channel(const pool::Grant& grant, Recipient& to) {
+  std::vector<Ends> ends;
+  if (!make_ends(grant, to, ends)) return to.put_off(grant);
+  Fds fds;
+  for (const Ends& each : ends) {
+    if (each.granted.valid()) fds.push_back(each.granted.get());
+  }
+  const bool taken = to.take(grant, fds);
+  release_slots(static_cast<uint32_t>(ends.size()));
+  if (!taken) return;
+  for (size_t i = 0; i < ends.size(); ++i) {
+    channels_.begin(grant.leases[i].connection, grant.pool, std::move(ends[i].program));
+  }
+}
+
 // False: there is no descriptor for them.
 bool PoolDriver::make_ends(const pool::Grant& grant, Recipient& to, std::vector<Ends>& ends) {
   if (UniqueFd own = to.own_end(); own.valid()) {

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/status_text.h"
+#include "broker/dial_options.h"
 #include "broker/driver.h"
 #include "net/socket_state.h"
 
@@ -15,16 +16,6 @@ namespace {
 
 std::shared_ptr<const wire::StepProgram> program_of(const Steps& steps) {
   return steps.empty() ? nullptr : std::make_shared<const wire::StepProgram>(steps);
-}
-
-std::shared_ptr<const net::DialOptions> options_of(const pool::PoolPolicy& policy, bool pin) {
-  net::DialOptions options;
-  options.keepalive = policy.keepalive;
-  options.user_timeout = policy.tcp_user_timeout;
-  options.source_address = policy.source_address;
-  options.interface = policy.interface;
-  options.pin = pin;
-  return std::make_shared<const net::DialOptions>(std::move(options));
 }
 
 std::shared_ptr<const wire::ProxyAccess> access_of(const pool::PoolPolicy& policy) {
@@ -73,8 +64,8 @@ void PoolDriver::compile(PoolId id) {
   std::shared_ptr<wire::TlsSource> former = programs.pool == id ? programs.tls : nullptr;
   programs = {
       .pool = id,
-      .options = options_of(policy, pin_),
-      .unpinned = policy.via ? options_of(policy, false) : nullptr,
+      .options = dial_options_of(policy, pin_),
+      .unpinned = policy.via ? dial_options_of(policy, false) : nullptr,
       .proxy = access_of(policy),
       .tls = tls_of(policy, std::move(former)),
       .opening = std::make_shared<const std::vector<Stage>>(opening_of(policy)),

@@ -41,7 +41,7 @@ const net::KtlsSupport& PoolDriver::ktls() {
 // A pool whose settings of TLS are what they were keeps its sessions.
 std::shared_ptr<wire::TlsSource> PoolDriver::tls_of(const pool::PoolPolicy& policy,
                                                     std::shared_ptr<wire::TlsSource> former) {
-  if (!policy.uses_tls()) return nullptr;
+  if (!policy.uses_tls() || policy.carries_channels()) return nullptr;
   const bool for_kernel = policy.handoff != Handoff::relay;
   if (policy.handoff == Handoff::ktls && ktls().ciphers.empty()) {
     log().error("pool {}: handoff = \"ktls\": {}", policy.key, ktls().why_not);

@@ -257,7 +257,8 @@ bool Session::take(const pool::Grant& grant, std::span<const int> fds) {
   }
   absl::InlinedVector<wire::GrantedLease, 4> leases;
   for (const pool::Granted& granted : grant.leases) {
-    leases.push_back({granted.lease.value(), !granted.fresh, granted.slot, grant.ticket.detach});
+    leases.push_back({granted.lease.value(), !granted.fresh, granted.slot && !grant.carried,
+                      grant.ticket.detach});
   }
   std::string& bytes = host_.encode_buffer();
   wire::encode_grant(grant.ticket.request_id, leases, bytes);

@@ -156,6 +156,10 @@ std::vector<Hub::Expired> Hub::expire(TimePoint now, Actions& actions) {
   return expired;
 }
 
+size_t Hub::evict(TimePoint now, PoolId id, size_t most, Actions& actions) {
+  return find_own(id).evict(now, most, actions);
+}
+
 void Hub::set_intake(TimePoint now, PoolId id, pool::Intake intake, Actions& actions) {
   find_own(id).set_intake(now, intake, actions);
 }

@@ -105,6 +105,9 @@ class Hub {
   // One tick: channels without a client and a stream at the last one and ever since are closed.
   // Tells only of pools that closed some.
   std::vector<Expired> expire(TimePoint now, Actions& actions);
+  // Closes channels that carry no stream, at most so many, oldest first; what is wanted of them is
+  // dialled again. Returns how many are closed.
+  size_t evict(TimePoint now, PoolId pool, size_t most, Actions& actions);
   // Paused: new streams wait. Disabled: they end, and so do those that wait. Neither dials.
   void set_intake(TimePoint now, PoolId pool, pool::Intake intake, Actions& actions);
   // Streams that wait, and new ones, end; channels close as their streams end, or when
@@ -121,8 +124,10 @@ class Hub {
   void advance(TimePoint now, Actions& actions);
 
   // --- what is ---
-  // What happened since the last call: connect, cache_miss, count, dials, closes and the rest.
+  // What happened since the last call: connect, cache_miss, count, dials, closes and the rest. Of
+  // connect only while somebody listens.
   void take_events(std::vector<pool::Event>& out) { shared_.journal.take(out); }
+  void listen(bool on) { shared_.journal.listen(on); }
   const Channel* channel(ConnectionId id) const { return shared_.channels.find(id); }
   const Stream* stream(StreamId id) const { return shared_.streams.find(id); }
   const Shared& shared() const { return shared_; }

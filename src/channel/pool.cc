@@ -22,6 +22,13 @@ size_t Pool::count(State state) const {
   return count;
 }
 
+uint64_t Pool::failures() const {
+  uint64_t failures = 0;
+  for (const Source& each : sources_) failures += each.backoff.failures();
+  for (const auto& each : subchannels_) failures += each->failures();
+  return failures;
+}
+
 // --- states ---
 
 void Pool::move_to(TimePoint now, Channel& channel, State state) {

@@ -87,6 +87,7 @@ class Pool {
   void join(TimePoint now, Actions& actions);
   void leave(TimePoint now, Actions& actions);
   size_t renew(TimePoint now, Actions& actions);
+  size_t evict(TimePoint now, size_t most, Actions& actions);
   size_t expire(TimePoint now, Actions& actions);
   void set_intake(TimePoint now, pool::Intake intake, Actions& actions);
   void reconfigure(TimePoint now, ChannelPolicy policy, Actions& actions);
@@ -114,6 +115,8 @@ class Pool {
   const StreamCounters& stream_counters() const { return stream_counters_; }
   // Of dials and look-ups, since a channel was last ready; "": none.
   const std::string& last_error() const { return last_error_; }
+  // Of look-ups, of dials, and of channels that ended at once: of each place since it last worked.
+  uint64_t failures() const;
   bool ending() const { return ending_.has_value(); }
   // Removed, and nothing is left.
   bool over() const { return ending_ == CloseReason::removed && channels_ == 0 && streams_ == 0; }

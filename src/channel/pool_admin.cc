@@ -49,6 +49,23 @@ size_t Pool::renew(TimePoint now, Actions& actions) {
   return renewed;
 }
 
+size_t Pool::evict(TimePoint now, size_t most, Actions& actions) {
+  std::vector<Channel*> unused;
+  for (const auto& each : subchannels_) {
+    each->for_each_open([&](Channel& channel) {
+      const bool connected = channel.state != State::connecting;
+      if (connected && channel.streams.empty()) unused.push_back(&channel);
+    });
+  }
+  std::stable_sort(unused.begin(), unused.end(),
+                   [](const Channel* a, const Channel* b) { return a->ready_at < b->ready_at; });
+  if (unused.size() > most) unused.resize(most);
+  note(now, pool::EventKind::evict, unused.size());
+  for (Channel* channel : unused) close(now, *channel, CloseReason::evicted, actions);
+  settle(now, actions);
+  return unused.size();
+}
+
 size_t Pool::expire(TimePoint now, Actions& actions) {
   size_t closed = 0;
   for (const auto& each : subchannels_) {
@@ -134,7 +151,9 @@ void Pool::note(TimePoint now, pool::EventKind kind, uint64_t detail, std::strin
                 ConnectionId channel) {
   ++counters_.events[static_cast<size_t>(kind)];
   if (kind == pool::EventKind::close) ++counters_.closes[detail];
-  shared_.journal.add({kind, now, id_, channel, {}, {}, detail, std::string(text), policy_.key});
+  if (!shared_.journal.keeps(kind)) return;
+  shared_.journal.add(
+      {kind, now, id_, {}, {}, {}, detail, std::string(text), policy_.key, channel});
 }
 
 }  // namespace berth::channel

@@ -62,7 +62,7 @@ void Pool::wait(TimePoint now, Stream& stream, Actions& actions) {
   }
   if (list(StreamState::waiting).size() > policy_.max_waiters) {
     return end(now, stream, GrpcCode::resource_exhausted,
-               std::to_string(policy_.max_waiters) + " streams wait already (max_waiters)",
+               std::to_string(policy_.max_waiters) + " streams wait already (max_waiting_streams)",
                actions);
   }
   stream.waits_since = now;

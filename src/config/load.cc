@@ -202,7 +202,10 @@ class Loader {
     bring_preset(pool, said);
     if (pool.carries_channels() && !said.has("listen")) give_socket(pool, report, said.header());
     check_pool(pool, said, report);
-    if (pool.carries_channels() && pool.uses_tls()) pool.tls.alpn = {"h2"};  // RFC 9113, 3.2
+    if (pool.carries_channels()) {
+      pool.max_connections = pool::kUnlimited;      // of programs; max_channels is what counts
+      if (pool.uses_tls()) pool.tls.alpn = {"h2"};  // RFC 9113, 3.2
+    }
     if (pool.uses_tls()) check_files(pool, said, report);
     if (!said.valid("allow_users") || !said.valid("allow_groups")) unsure_.insert(entry.name);
     loaded_.settings.pools.push_back(std::move(pool));

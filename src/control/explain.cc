@@ -4,9 +4,8 @@
 #include <string>
 #include <variant>
 
-#include "base/limits.h"
-#include "base/utf8.h"
 #include "broker/words.h"
+#include "control/measures.h"
 #include "control/view.h"
 
 namespace berth::control {
@@ -83,9 +82,7 @@ void View::show(const pool::Forecast& forecast, const pool::Pool& pool,
     why.cause = forecast.cause;
     write(broker::frame_of(why), *reply.mutable_why());
   }
-  std::string text = words(forecast, pool);
-  text.resize(utf8_prefix(text, kMaxMessageBytes));
-  reply.set_message(std::move(text));
+  reply.set_message(shown(words(forecast, pool)));
 }
 
 // "connection 17 of "redis" (tcp://127.0.0.1:6379), idle for 3 s"
@@ -100,6 +97,9 @@ std::string View::describe(ConnectionId id) const {
 std::string View::words(const pool::Forecast& forecast, const pool::Pool& pool) const {
   switch (forecast.step) {
     case pool::Step::grant:
+      if (const channel::Pool* channels = hub().pool(pool.id())) {
+        return "a connection to berthd would be granted, and " + words(*channels);
+      }
       if (pool.policy().lends_slots()) return "a slot is free, and would be granted";
       return describe(forecast.connection) + " would be granted, if the server has not closed it";
     case pool::Step::check:
@@ -118,7 +118,7 @@ std::string View::words(const pool::Forecast& forecast, const pool::Pool& pool) 
     case pool::Step::evict:
       return describe(forecast.connection) +
              " would be closed, because berthd has no file descriptor left, and " +
-             (pool.policy().lends_slots() ? "its slot granted" : "one dialled");
+             (pool.policy().has_connections() ? "one dialled" : "its slot granted");
     case pool::Step::wait: {
       pool::Why why = pool.why(loop_.now());
       why.cause = forecast.cause;

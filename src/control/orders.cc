@@ -43,12 +43,17 @@ Orders::Orders(loop::Loop& loop, broker::Broker& broker, const View& view, Daemo
       daemon_(std::move(daemon)),
       look_timer_(loop, [this] { look_at_those_who_wait(); }) {}
 
+const channel::Pool* Orders::channels(PoolId pool) const {
+  return broker_.driver().channels().pool(pool);
+}
+
 void Orders::carry_out(const v1::KeyRequest& request, v1::RenewReply& reply, const Done& done) {
   const absl::StatusOr<PoolId> pool = view_.find_pool(request.key());
   if (!pool.ok()) return done(pool.status());
   const pool::Depot::Renewed renewed = broker_.driver().renew(*pool);
   reply.set_closed(renewed.closed);
   reply.set_marked(renewed.marked);
+  reply.set_channels(channels(*pool) != nullptr);
   done(absl::OkStatus());
 }
 
@@ -56,6 +61,7 @@ void Orders::carry_out(const v1::EvictRequest& request, v1::EvictReply& reply, c
   const absl::StatusOr<PoolId> pool = view_.find_pool(request.key());
   if (!pool.ok()) return done(pool.status());
   reply.set_closed(broker_.driver().evict(*pool, request.has_count() ? request.count() : SIZE_MAX));
+  reply.set_channels(channels(*pool) != nullptr);
   done(absl::OkStatus());
 }
 
@@ -64,6 +70,7 @@ void Orders::carry_out(const v1::ExpireRequest&, v1::ExpireReply& reply, const D
     v1::ExpireReply::Expired& row = *reply.add_pools();
     row.set_key(broker_.driver().depot().pool(expired.pool).policy().key);
     row.set_closed(expired.closed);
+    row.set_channels(channels(expired.pool) != nullptr);
   }
   done(absl::OkStatus());
 }
@@ -104,6 +111,7 @@ void Orders::carry_out(const v1::SetIntakeRequest& request, v1::SetIntakeReply& 
   broker_.driver().set_intake(*id, *intake);
   reply.set_leases(pool.count(pool::State::leased));
   reply.set_waiters(pool.waiting());
+  if (const channel::Pool* of_channels = channels(*id)) reply.set_streams(of_channels->streams());
   done(absl::OkStatus());
 }
 
@@ -117,11 +125,12 @@ void Orders::carry_out(const v1::SetLogLevelRequest& request, v1::SetLogLevelRep
   done(absl::OkStatus());
 }
 
-void Orders::carry_out(const v1::KeyRequest& request, v1::DrainReply&, Orderer by) {
+void Orders::carry_out(const v1::KeyRequest& request, v1::DrainReply& reply, Orderer by) {
   const absl::StatusOr<PoolId> pool = view_.find_pool(request.key());
   if (!pool.ok()) return by.done(pool.status());
   broker_.driver().set_intake(*pool, pool::Intake::disabled);
-  drains_.push_back({*pool, request.key(), std::move(by)});
+  reply.set_channels(channels(*pool) != nullptr);
+  drains_.push_back({*pool, request.key(), reply.channels(), std::move(by)});
   look_at_those_who_wait();
 }
 
@@ -137,11 +146,14 @@ bool Orders::answered(const Drain& drain) const {
   // A pool that has left the configuration meanwhile goes with its last lease.
   const pool::Pool* pool = depot.try_pool(drain.pool);
   if (pool != nullptr && pool->intake() != pool::Intake::disabled && !pool->removed()) {
-    drain.by.done(absl::AbortedError(
-        fmt::format("\"{}\" was opened or paused before all its leases came back", drain.key)));
+    drain.by.done(
+        absl::AbortedError(fmt::format("\"{}\" was opened or paused before all its {}", drain.key,
+                                       drain.channels ? "streams had ended" : "leases came back")));
     return true;
   }
-  const bool waits = pool != nullptr && pool->count(pool::State::leased) > 0;
+  const channel::Pool* of_channels = channels(drain.pool);
+  const bool waits = drain.channels ? of_channels != nullptr && of_channels->streams() > 0
+                                    : pool != nullptr && pool->count(pool::State::leased) > 0;
   if (waits && !drain.by.gone()) return false;
   drain.by.done(waits ? absl::CancelledError() : absl::OkStatus());
   return true;

@@ -68,6 +68,7 @@ class Orders {
   struct Drain {
     PoolId pool;
     std::string key;
+    bool channels;  // it is a channel pool: its streams count, not its leases
     Orderer by;
   };
   struct Shutdown {
@@ -75,6 +76,8 @@ class Orders {
     Orderer by;
   };
 
+  // nullptr: it is no channel pool, or has gone.
+  const channel::Pool* channels(PoolId pool) const;
   void look_at_those_who_wait();
   bool answered(const Drain& drain) const;
   static bool answered(const Shutdown& shutdown);

@@ -11,19 +11,13 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/nearest.h"
-#include "base/utf8.h"
+#include "control/measures.h"
 
 namespace berth::control {
 namespace {
 
-uint64_t ms_of(Duration duration) {
-  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
-  return static_cast<uint64_t>(std::max<int64_t>(0, ms));
-}
-
-uint32_t u32(size_t count) {
-  return static_cast<uint32_t>(count);
-}
+// `after` of a page that begins with channels: beyond the places of all connections.
+constexpr uint64_t kChannels = uint64_t{1} << 32;
 
 uint32_t shown_pid(int32_t pid) {
   return pid > 0 ? static_cast<uint32_t>(pid) : 0;
@@ -39,8 +33,23 @@ void add_counts(const pool::Pool& pool, v1::ConnectionCounts& counts) {
   counts.set_closing(counts.closing() + u32(pool.count(State::closing)));
 }
 
+v1::ConnectionInfo::Kind kind_of(const pool::PoolPolicy& policy) {
+  if (policy.carries_channels()) return v1::ConnectionInfo::CLIENT;
+  return policy.lends_slots() ? v1::ConnectionInfo::SLOT : v1::ConnectionInfo::STREAM;
+}
+
 size_t limit_of(const v1::ListRequest& request) {
   return request.limit() != 0 ? request.limit() : kMaxRowsPerPage;
+}
+
+void add_closes(const pool::Counters& counters, v1::PoolInfo& row) {
+  for (size_t i = 0; i < kCloseReasons; ++i) {
+    const auto reason = static_cast<CloseReason>(i);
+    if (counters.of(reason) == 0) continue;
+    v1::CloseCount& closes = *row.add_closes();
+    closes.set_reason(reason_of(reason));
+    closes.set_count(counters.of(reason));
+  }
 }
 
 bool concerns(const pool::Session& session, PoolId pool) {
@@ -99,8 +108,9 @@ absl::Status View::show(const v1::StatusRequest&, v1::StatusReply& reply) const 
   uint32_t pools = 0;
   depot().for_each_pool([&](const pool::Pool& pool) {
     ++pools;
-    add_counts(pool, connections);
+    if (!pool.policy().carries_channels()) add_counts(pool, connections);
   });
+  add_channel_pools(reply);
   reply.set_pools(pools);
   uint32_t sessions = 0;
   broker_.sessions().for_each([&](const broker::Session& session) {
@@ -164,13 +174,29 @@ absl::Status View::list(const v1::ListRequest& request, const Slab& slab, Rows& 
   return absl::OkStatus();
 }
 
+// Channels follow the connections, whose clients they serve.
 absl::Status View::show(const v1::ListRequest& request, v1::ListConnectionsReply& reply) const {
+  if (request.after() >= kChannels) return list_channels(request, reply);
   uint64_t next = 0;
   absl::Status status = list(
       request, depot().shared().connections, *reply.mutable_connections(), next,
       [](const pool::Connection& connection) { return connection.pool; },
       [this](const pool::Connection& connection, auto& row) { fill(connection, row); });
+  if (next == 0 && status.ok() && hub().shared().channels.size() > 0) next = kChannels;
   if (next != 0) reply.set_next(next);
+  return status;
+}
+
+absl::Status View::list_channels(const v1::ListRequest& request,
+                                 v1::ListConnectionsReply& reply) const {
+  v1::ListRequest of_channels = request;
+  of_channels.set_after(request.after() - kChannels);
+  uint64_t next = 0;
+  absl::Status status = list(
+      of_channels, hub().shared().channels, *reply.mutable_connections(), next,
+      [](const channel::Channel& channel) { return channel.pool->id(); },
+      [this](const channel::Channel& channel, auto& row) { fill(channel, row); });
+  if (next != 0) reply.set_next(kChannels + next);
   return status;
 }
 
@@ -194,7 +220,8 @@ absl::Status View::show(const v1::ListRequest& request, v1::ListWaitersReply& re
   return status;
 }
 
-// Pools are few enough to walk past those of earlier pages.
+// Pools are few enough to walk past those of earlier pages. The addresses of channel pools count as
+// rows; those of one pool stand in one page.
 absl::Status View::show(const v1::ListRequest& request, v1::ListPoolsReply& reply) const {
   const auto only = chosen(request);
   if (!only.ok()) return only.status();
@@ -202,11 +229,15 @@ absl::Status View::show(const v1::ListRequest& request, v1::ListPoolsReply& repl
     fill(depot().pool(**only), *reply.add_pools());
     return absl::OkStatus();
   }
+  size_t rows = 0;
   depot().for_each_pool([&](const pool::Pool& pool) {
     if (pool.id().index() < request.after() || reply.has_next()) return;
-    if (static_cast<size_t>(reply.pools_size()) == limit_of(request)) {
+    const channel::Pool* channels = hub().pool(pool.id());
+    const size_t more = 1 + (channels != nullptr ? channels->subchannels().size() : 0);
+    if (rows > 0 && rows + more > limit_of(request)) {
       reply.set_next(pool.id().index());
     } else {
+      rows += more;
       fill(pool, *reply.add_pools());
     }
   });
@@ -251,37 +282,32 @@ void View::fill(const pool::Pool& pool, v1::PoolInfo& row) const {
   row.set_key(policy.key);
   for (const Endpoint& endpoint : policy.endpoints) row.add_endpoints(endpoint.url());
   row.set_intake(intake_of(pool.intake()));
-  add_counts(pool, *row.mutable_connections());
+  const channel::Pool* channels = hub().pool(pool.id());
+  v1::ConnectionCounts& connections = *row.mutable_connections();
+  if (!policy.carries_channels()) add_counts(pool, connections);
   row.set_waiting(u32(pool.waiting()));
   row.set_max_connections(static_cast<uint32_t>(policy.max_connections));
   row.set_min_idle(static_cast<uint32_t>(policy.min_idle));
   const pool::Counters& counters = pool.counters();
   row.set_grants(counters.of(pool::EventKind::grant));
+  row.set_refusals(counters.of(pool::EventKind::refuse));
+  add_closes(channels != nullptr ? channels->counters() : counters, row);
+  if (channels != nullptr) return fill(*channels, row);
   row.set_dials(counters.of(pool::EventKind::dial));
   row.set_failed_dials(counters.of(pool::EventKind::dial_failed));
-  row.set_refusals(counters.of(pool::EventKind::refuse));
-  for (size_t i = 0; i < kCloseReasons; ++i) {
-    const auto reason = static_cast<CloseReason>(i);
-    if (counters.of(reason) == 0) continue;
-    v1::CloseCount& closes = *row.add_closes();
-    closes.set_reason(reason_of(reason));
-    closes.set_count(counters.of(reason));
-  }
-  pool::Why why = pool.why(loop_.now());
+  const pool::Why why = pool.why(loop_.now());
   row.set_dial_failures(why.dial_failures);
-  if (why.dial_failures > 0) {
-    why.last_dial_error.resize(utf8_prefix(why.last_dial_error, kMaxMessageBytes));
-    row.set_last_dial_error(std::move(why.last_dial_error));
-  }
+  if (why.dial_failures > 0) row.set_last_dial_error(shown(why.last_dial_error));
 }
 
 void View::fill(const pool::Connection& connection, v1::ConnectionInfo& row) const {
   const pool::Pool& in = depot().pool(connection.pool);
+  row.set_kind(kind_of(in.policy()));
   row.set_connection_id(connection.id.value());
   row.set_key(in.policy().key);
   row.set_state(state_of(connection.state));
   row.set_in_state_ms(ms_of(loop_.now() - connection.since));
-  row.set_endpoint(in.endpoints()[connection.endpoint].name);
+  if (!in.policy().carries_channels()) row.set_endpoint(in.endpoints()[connection.endpoint].name);
   row.set_uses(connection.uses);
   if (connection.state == pool::State::leased) row.set_lease_id(connection.lease.value());
   if (connection.expires_at != kNever) {

@@ -18,6 +18,7 @@
 namespace berth::control {
 
 v1::ConnectionInfo::State state_of(pool::State state);
+v1::ConnectionInfo::State state_of(channel::State state);
 v1::CloseReason reason_of(CloseReason reason);
 v1::PoolInfo::Intake intake_of(pool::Intake intake);
 
@@ -49,6 +50,7 @@ class View {
 
  private:
   const pool::Depot& depot() const { return broker_.driver().depot(); }
+  const channel::Hub& hub() const { return broker_.driver().channels(); }
   const std::string& key_of(PoolId pool) const { return depot().pool(pool).policy().key; }
   absl::Status unknown_key(const std::string& key) const;
   // Nothing: all pools.
@@ -56,6 +58,7 @@ class View {
   template <class Slab, class Rows, class PoolOf, class Fill>
   absl::Status list(const v1::ListRequest& request, const Slab& slab, Rows& rows, uint64_t& next,
                     PoolOf pool_of, Fill fill) const;
+  absl::Status list_channels(const v1::ListRequest& request, v1::ListConnectionsReply& reply) const;
   void fill(const pool::Pool& pool, v1::PoolInfo& row) const;
   void fill(const pool::Connection& connection, v1::ConnectionInfo& row) const;
   void fill(const pool::Lease& lease, v1::LeaseInfo& row) const;
@@ -63,6 +66,12 @@ class View {
   void fill(const pool::Waiter& waiter, v1::WaiterInfo& row) const;
   void show(const pool::Refusal& refusal, uint32_t uid, v1::ExplainReply& reply) const;
   void show(const pool::Forecast& forecast, const pool::Pool& pool, v1::ExplainReply& reply) const;
+  // view_channels.cc
+  void add_channel_pools(v1::StatusReply& reply) const;
+  void fill(const channel::Pool& pool, v1::PoolInfo& row) const;
+  void fill(const channel::Channel& channel, v1::ConnectionInfo& row) const;
+  std::string words(const channel::Pool& pool) const;
+
   std::string describe(ConnectionId id) const;
   std::string words(const pool::Forecast& forecast, const pool::Pool& pool) const;
 

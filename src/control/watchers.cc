@@ -175,6 +175,7 @@ v1::Event Watchers::describe(const pool::Event& event) const {
   told.set_time_unix_ms(std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
   told.set_key(event.key);
   told.set_connection_id(event.connection.value());
+  told.set_channel_id(event.channel.value());
   told.set_lease_id(event.lease.value());
   told.set_session_id(event.session.value());
   if (const pool::Session* session = depot.session(event.session)) {

@@ -68,7 +68,7 @@ void which_events(CLI::App& app, Options& options) {
 constexpr Command kCommands[] = {
     {"status", "the daemon as a whole", nothing, run_status},
     {"pools", "pools, what they hold and what they have done", maybe_key, run_pools},
-    {"connections", "connections and their states", maybe_key, run_connections},
+    {"connections", "connections, channels and their states", maybe_key, run_connections},
     {"leases", "who holds a connection, and for how long", maybe_key, run_leases},
     {"sessions", "programs that are connected to berthd", maybe_key, run_sessions},
     {"waiters", "requests that wait for a connection", maybe_key, run_waiters},

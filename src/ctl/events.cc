@@ -44,7 +44,8 @@ void print(const v1::Event& event) {
   constexpr size_t kKindPrefix = 6;    // EVENT_
   constexpr size_t kReasonPrefix = 6;  // CLOSE_
   if (event.missed() > 0) std::printf("(%s missed)\n", count_of(event.missed(), "event").c_str());
-  std::string line = field("connection", event.connection_id()) + field("lease", event.lease_id()) +
+  std::string line = field("connection", event.connection_id()) +
+                     field("channel", event.channel_id()) + field("lease", event.lease_id()) +
                      field("session", event.session_id()) + field("pid", event.pid());
   if (event.has_uid()) line += field("user", user(event.uid()));
   if (event.kind() == v1::EVENT_CLOSE) {
@@ -52,7 +53,9 @@ void print(const v1::Event& event) {
   }
   if (event.kind() == v1::EVENT_REFUSE) line += field("code", word(v1::Code_Name(event.code())));
   const bool counts_ms = event.kind() == v1::EVENT_BACKOFF || event.kind() == v1::EVENT_LEARN;
-  line += field(counts_ms ? "ms" : "count", event.count());
+  const bool is_count = event.kind() == v1::EVENT_COUNT;
+  line += is_count ? field("count", number(event.count()))
+                   : field(counts_ms ? "ms" : "count", event.count());
   line += field("text", event.text());
   std::printf("%s  %-13s %s%s\n", local_time(event.time_unix_ms()).c_str(),
               word(v1::EventKind_Name(event.kind()), kKindPrefix).c_str(), event.key().c_str(),

@@ -1,7 +1,7 @@
 // What there is: status and the listings.
 #include <cstdio>
-#include <utility>
 
+#include "ctl/channel_tables.h"
 #include "ctl/commands.h"
 #include "ctl/print.h"
 #include "ctl/table.h"
@@ -36,17 +36,17 @@ std::string process(uint32_t pid) {
 }
 
 std::string counts(const v1::ConnectionCounts& c) {
-  std::string text;
-  const std::pair<uint32_t, const char*> parts[] = {
-      {c.idle(), "idle"},           {c.leased(), "leased"},
-      {c.parked(), "parked"},       {c.connecting(), "connecting"},
-      {c.resetting(), "resetting"}, {c.closing(), "closing"}};
-  uint32_t sum = 0;
-  for (const auto& [count, name] : parts) {
-    sum += count;
-    if (count > 0) text += (text.empty() ? ": " : ", ") + number(count) + " " + name;
-  }
-  return number(sum) + text;
+  return sum_of({{c.idle(), "idle"},
+                 {c.leased(), "leased"},
+                 {c.parked(), "parked"},
+                 {c.connecting(), "connecting"},
+                 {c.resetting(), "resetting"},
+                 {c.closing(), "closing"}});
+}
+
+// Behind another table, if there was one.
+void print_below(bool something, const std::string& text) {
+  if (!text.empty()) std::printf("%s%s", something ? "\n" : "", text.c_str());
 }
 
 }  // namespace
@@ -61,6 +61,12 @@ absl::Status run_status(Link& link, const Options& options) {
               time(status.uptime_ms()).c_str());
   std::printf("pools        %u\n", status.pools());
   std::printf("connections  %s\n", counts(status.connections()).c_str());
+  const std::string channels = counts(status.channels());
+  if (status.clients() > 0 || channels != "0") {
+    std::printf("channels     %s\n", channels.c_str());
+    std::printf("clients      %u\n", status.clients());
+    std::printf("streams      %u, of which %u wait\n", status.streams(), status.waiting_streams());
+  }
   std::printf("leases       %u\n", status.leases());
   std::printf("waiters      %u\n", status.waiters());
   std::printf("sessions     %u\n", status.sessions());
@@ -88,7 +94,11 @@ absl::Status run_pools(Link& link, const Options& options) {
                {"GRANTS", Align::right},
                {"DIALS", Align::right},
                {"FAILED", Align::right}});
+  const std::string channel_pools = channel_pools_text(*reply, terminal_width(stdout));
+  bool others_too = channel_pools.empty();
   for (const v1::PoolInfo& pool : reply->pools()) {
+    if (pool.has_channel_pool()) continue;
+    others_too = true;
     const v1::ConnectionCounts& c = pool.connections();
     const uint32_t others = c.connecting() + c.parked() + c.resetting() + c.closing();
     table.add({pool.key(), word(v1::PoolInfo::Intake_Name(pool.intake())), number(c.idle()),
@@ -97,7 +107,8 @@ absl::Status run_pools(Link& link, const Options& options) {
                number(pool.waiting()), number(pool.grants()), number(pool.dials()),
                number(pool.failed_dials())});
   }
-  print(table);
+  if (others_too) print(table);
+  print_below(others_too, channel_pools);
   for (const v1::PoolInfo& pool : reply->pools()) {
     if (pool.dial_failures() == 0) continue;
     std::printf("%s: %s dials have failed since the last that did not: %s\n", pool.key().c_str(),
@@ -117,18 +128,18 @@ absl::Status run_connections(Link& link, const Options& options) {
                {"USES", Align::right},
                {"LEASE", Align::right},
                {"ENDPOINT", Align::left, true}});
+  const std::string channels = channels_text(*reply, terminal_width(stdout));
+  bool others_too = channels.empty();
   for (const v1::ConnectionInfo& connection : reply->connections()) {
-    constexpr size_t kPrefix = 6;  // CLOSE_
-    std::string state = word(v1::ConnectionInfo::State_Name(connection.state()));
-    if (connection.close_reason() != v1::CLOSE_REASON_UNSPECIFIED) {
-      state += ":" + word(v1::CloseReason_Name(connection.close_reason()), kPrefix);
-    }
-    table.add({number(connection.connection_id()), connection.key(), state,
+    if (connection.kind() == v1::ConnectionInfo::CHANNEL) continue;
+    others_too = true;
+    table.add({number(connection.connection_id()), connection.key(), state_of(connection),
                time(connection.in_state_ms()), number(connection.uses()),
                connection.lease_id() != 0 ? number(connection.lease_id()) : "-",
-               connection.endpoint()});
+               or_dash(connection.endpoint())});
   }
-  print(table);
+  if (others_too) print(table);
+  print_below(others_too, channels);
   return absl::OkStatus();
 }
 

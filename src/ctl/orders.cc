@@ -29,6 +29,19 @@ absl::Status order(Link& link, const Options& options, Link::Method<Request, Rep
   return absl::OkStatus();
 }
 
+// What an EvictReply or a row of an ExpireReply tells of.
+template <class Reply>
+std::string closed_of(const Reply& reply) {
+  return count_of(reply.closed(), reply.channels() ? "idle channel" : "idle connection");
+}
+
+// What goes on though the pool is not open.
+std::string rest_of(const v1::SetIntakeReply& reply) {
+  const std::string streams =
+      reply.has_streams() ? " and " + count_of(reply.streams(), "stream") + " open" : "";
+  return ", with " + count_of(reply.leases(), "lease") + " out" + streams;
+}
+
 template <class Words>
 absl::Status set_intake(Link& link, const Options& options, v1::PoolInfo::Intake intake,
                         Words words) {
@@ -52,6 +65,10 @@ void add(std::string& text, const char* what,
 
 absl::Status run_renew(Link& link, const Options& options) {
   return order(link, options, &Stub::Renew, of_key(options), [&](const v1::RenewReply& reply) {
+    if (reply.channels()) {
+      return options.key + ": " + count_of(reply.marked(), "channel") +
+             " to be replaced, each closed once its streams have ended";
+    }
     return options.key + ": " + count_of(reply.closed(), "idle connection") + " closed, " +
            number(reply.marked()) + " in use to be closed when given back";
   });
@@ -62,7 +79,7 @@ absl::Status run_evict(Link& link, const Options& options) {
   request.set_key(options.key);
   if (options.count) request.set_count(*options.count);
   return order(link, options, &Stub::Evict, request, [&](const v1::EvictReply& reply) {
-    return options.key + ": " + count_of(reply.closed(), "idle connection") + " closed";
+    return options.key + ": " + closed_of(reply) + " closed";
   });
 }
 
@@ -70,8 +87,7 @@ absl::Status run_expire(Link& link, const Options& options) {
   return order(link, options, &Stub::Expire, v1::ExpireRequest(), [](const v1::ExpireReply& reply) {
     std::string text;
     for (const auto& pool : reply.pools()) {
-      text += (text.empty() ? "" : "\n") + pool.key() + ": " +
-              count_of(pool.closed(), "idle connection") + " closed";
+      text += (text.empty() ? "" : "\n") + pool.key() + ": " + closed_of(pool) + " closed";
     }
     return text.empty() ? "nothing was idle since the last tick" : text;
   });
@@ -106,15 +122,13 @@ absl::Status run_kill(Link& link, const Options& options) {
 }
 
 absl::Status run_pause(Link& link, const Options& options) {
-  return set_intake(link, options, v1::PoolInfo::PAUSED, [](const v1::SetIntakeReply& reply) {
-    return "paused, with " + count_of(reply.leases(), "lease") + " out";
-  });
+  return set_intake(link, options, v1::PoolInfo::PAUSED,
+                    [](const v1::SetIntakeReply& reply) { return "paused" + rest_of(reply); });
 }
 
 absl::Status run_disable(Link& link, const Options& options) {
-  return set_intake(link, options, v1::PoolInfo::DISABLED, [](const v1::SetIntakeReply& reply) {
-    return "disabled, with " + count_of(reply.leases(), "lease") + " out";
-  });
+  return set_intake(link, options, v1::PoolInfo::DISABLED,
+                    [](const v1::SetIntakeReply& reply) { return "disabled" + rest_of(reply); });
 }
 
 absl::Status run_open(Link& link, const Options& options) {
@@ -125,7 +139,10 @@ absl::Status run_open(Link& link, const Options& options) {
 absl::Status run_drain(Link& link, const Options& options) {
   return order(
       link, options, &Stub::Drain, of_key(options),
-      [&](const v1::DrainReply&) { return options.key + ": disabled, and no lease is out"; },
+      [&](const v1::DrainReply& reply) {
+        return options.key + ": disabled, and no " +
+               (reply.channels() ? "stream is open" : "lease is out");
+      },
       Link::Answer::late);
 }
 

@@ -30,6 +30,16 @@ std::string number(uint64_t value) {
   return std::to_string(value);
 }
 
+std::string sum_of(std::initializer_list<std::pair<uint32_t, const char*>> parts) {
+  std::string text;
+  uint64_t sum = 0;
+  for (const auto& [count, name] : parts) {
+    sum += count;
+    if (count > 0) text += (text.empty() ? ": " : ", ") + number(count) + " " + name;
+  }
+  return number(sum) + text;
+}
+
 std::string count_of(uint64_t count, const char* thing) {
   return number(count) + " " + thing + (count == 1 ? "" : "s");
 }

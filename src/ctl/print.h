@@ -5,7 +5,9 @@
 #include <google/protobuf/message.h>
 
 #include <cstdint>
+#include <initializer_list>
 #include <string>
+#include <utility>
 
 namespace berth::ctl {
 
@@ -15,6 +17,9 @@ enum class Json { pretty, line };
 absl::Status print_json(const google::protobuf::Message& message, Json style = Json::pretty);
 
 std::string number(uint64_t value);
+
+// "3: 2 idle, 1 closing", in that order and without what is 0.
+std::string sum_of(std::initializer_list<std::pair<uint32_t, const char*>> parts);
 
 // "3 connections"
 std::string count_of(uint64_t count, const char* thing);

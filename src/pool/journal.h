@@ -2,8 +2,8 @@
 // of its pool and an event of the depot. Listings, metrics, traces, the log and those who follow
 // events all read from here.
 //
-// Loop thread. The driver takes the events after each call of the depot. Nothing is kept of what is
-// as frequent as leases unless somebody listens.
+// Loop thread. The driver takes the events after each call of the depot, and once a turn those of
+// the channel pools. Nothing is kept of what is as frequent as leases unless somebody listens.
 #pragma once
 
 #include <array>
@@ -85,7 +85,8 @@ struct Event {
   SessionId session;
   uint64_t detail = 0;
   std::string text;
-  std::string key;  // the pool's, which may be gone when this is told
+  std::string key;            // the pool's, which may be gone when this is told
+  ConnectionId channel = {};  // of a channel pool, whose channels have ids of their own
 };
 
 // Since the pool was made.
@@ -101,7 +102,7 @@ struct Counters {
 
 class Journal {
  public:
-  // While on, grants, releases, take-backs and refusals are kept too.
+  // While on, grants, releases, take-backs, refusals and connects are kept too.
   void listen(bool on) { listening_ = on; }
 
   // Whether an event of this kind is kept; else it is only counted.
@@ -132,7 +133,7 @@ class Journal {
 
   static constexpr bool frequent(EventKind kind) {
     return kind == EventKind::grant || kind == EventKind::take_back || kind == EventKind::release ||
-           kind == EventKind::refuse;
+           kind == EventKind::refuse || kind == EventKind::connect;
   }
 
   std::vector<Event> events_;

@@ -328,7 +328,7 @@ Why Pool::why(TimePoint now) const {
         {session.id, session.info.uid, session.info.pid, now - lease->granted_at});
   }
   const bool dialing = why.dial_failures > 0 || count(State::connecting) > 0;
-  const bool lends_slots = policy_.lends_slots();
+  const bool lends_slots = !policy_.has_connections();
   why.cause = intake_ == Intake::paused ? Cause::kPaused
               : wants_slot()            ? Cause::kNoSlots
               : dialing                 ? Cause::kUpstreamDown

@@ -12,7 +12,7 @@ Forecast Pool::forecast(TimePoint now, const SessionInfo& info) const {
   }
   if (auto refusal = refusal_at_once(now, 1)) return {Step::refuse, {}, {}, std::move(refusal)};
   if (!open) return {Step::wait, {}, Cause::kPaused, {}};
-  if (policy_.lends_slots()) return forecast_slot();
+  if (!policy_.has_connections()) return forecast_slot();
   Pass pass = pass_over_waiters(now);
   const Connection* best = idle_for(now, owner, pass.earlier);
   if (best != nullptr && !needs_check(now, *best)) return {Step::grant, best->id, {}, {}};

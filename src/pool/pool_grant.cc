@@ -43,6 +43,7 @@ void Pool::turn_away(TimePoint now, SessionId session, uint64_t request_id, Refu
 }
 
 bool is_carried(const SessionInfo& info, const PoolPolicy& policy) {
+  if (policy.carries_channels()) return true;
   if (policy.lends_slots()) return false;
   const bool sandboxed = info.foreign_netns && policy.sandbox == Sandbox::relay;
   return policy.handoff == Handoff::relay || info.unmodified || sandboxed;
@@ -100,7 +101,7 @@ std::string Pool::too_many_text(uint32_t count) const {
 }
 
 bool Pool::never_to_be_had(uint32_t count) const {
-  return exceeds_max(count) || (policy_.lends_slots() && count > shared_.budget.limit());
+  return exceeds_max(count) || (!policy_.has_connections() && count > shared_.budget.limit());
 }
 
 // Who may not wait, whatever comes free.

@@ -20,7 +20,7 @@ void Pool::meet_needs(TimePoint now, Actions& actions) {
 }
 
 size_t Pool::serve(TimePoint now, Actions& actions) {
-  if (policy_.lends_slots()) {
+  if (!policy_.has_connections()) {
     lend_slots(now, actions);
     return 0;
   }

@@ -1,5 +1,6 @@
 // Bare slots (rule 18): leases that carry no connection. A slot is leased from its birth to its
 // end: nothing is idle, dialled or checked. All are alike, so whoever waits is served in his turn.
+// A lease of a channel pool is one, too: its slot is that of our end of the client's socket.
 #include "pool/pool.h"
 
 namespace berth::pool {

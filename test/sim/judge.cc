@@ -53,7 +53,8 @@ void Driver::judge_endpoint(size_t index, uint32_t endpoint) const {
       case pool::Balance::round_robin:
         expect(connections[endpoint] <= connections[other], "connections are spread evenly", index);
         break;
-      case pool::Balance::least_leased: break;  // what is leased changes within the event
+      case pool::Balance::least_leased: break;   // what is leased changes within the event
+      case pool::Balance::least_streams: break;  // of channel pools only
       case pool::Balance::failover:
         expect(*endpoints[endpoint].rank < *endpoints[other].rank,
                "the first that answers is dialled", index);

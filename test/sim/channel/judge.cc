@@ -211,6 +211,7 @@ bool World::has_cause(const ChannelModel& channel, CloseReason reason) const {
       return pool.clients == 0 && pool.streams == 0 &&
              now >= pool.unused_since + pool.policy.idle_timeout;
     case CloseReason::expired: return expiring && pool.clients == 0;
+    case CloseReason::evicted: return evicting == &pool && channel.streams.empty();
     case CloseReason::overflow: return pool.reloaded;
     case CloseReason::removed: return pool.removed;
     case CloseReason::shutdown: return stopping;

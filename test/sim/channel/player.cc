@@ -128,8 +128,9 @@ void Player::sometimes() {
 }
 
 void Player::seldom() {
-  switch (world_.random.below(7)) {
+  switch (world_.random.below(8)) {
     case 0: return renew();
+    case 6: return evict();
     case 1:
     case 2: return expire();
     case 3: return set_intake();
@@ -247,6 +248,20 @@ void Player::renew() {
     if (channel.pool == index && w.is_open(channel)) channel.renewed = true;
   }
   w.event([&](channel::Actions& actions) { w.hub.renew(w.now, pool.id, actions); });
+}
+
+void Player::evict() {
+  World& w = world_;
+  PoolModel& pool = w.pools[any_pool()];
+  if (pool.gone) return;
+  const size_t most = w.random.below(4);
+  w.trace.add(w.now, "pool %llu evicts up to %zu", pool.id.value(), most);
+  w.evicting = &pool;
+  w.event([&](channel::Actions& actions) {
+    expect(w.hub.evict(w.now, pool.id, most, actions) <= most, "no more are evicted than asked",
+           pool.id.value());
+  });
+  w.evicting = nullptr;
 }
 
 void Player::expire() {

@@ -38,6 +38,7 @@ class Player : public Game {
   void move_addresses();
   // The administrator.
   void renew();
+  void evict();
   void expire();
   void set_intake();
   void reload();

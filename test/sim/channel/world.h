@@ -113,7 +113,8 @@ class World {
   uint64_t refused = 0;
   bool stopping = false;
   bool expiring = false;  // a tick of expire
-  bool calm = false;      // servers answer, and quickly
+  const PoolModel* evicting = nullptr;
+  bool calm = false;  // servers answer, and quickly
   std::vector<PoolModel> pools;
   std::map<ConnectionId, ChannelModel> channels;
   std::map<StreamId, StreamModel> streams;

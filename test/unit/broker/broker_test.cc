@@ -271,6 +271,17 @@ TEST_F(BrokerTest, AReloadRenewsForTheSettingsOfWhichTheManualSaysSo) {
       {"dial_concurrency", [](auto& p) { p.dial_concurrency = 7; }},
       {"warm", [](auto& p) { p.warm = pool::Warm::single_use; }},
       {"max_warm_age", [](auto& p) { p.max_warm_age = 7s; }},
+      {"max_channels", [](auto& p) { p.channels.max_channels = 7; }},
+      {"max_streams_per_channel", [](auto& p) { p.channels.max_streams_per_channel = 7; }},
+      {"max_waiting_streams", [](auto& p) { p.channels.max_waiting_streams = 7; }},
+      {"drain_timeout", [](auto& p) { p.channels.drain_timeout = 7s; }},
+      {"keepalive_time", [](auto& p) { p.channels.keepalive_time = 7min; }},
+      {"keepalive_timeout", [](auto& p) { p.channels.keepalive_timeout = 7s; }},
+      {"retry", [](auto& p) { p.channels.retry.attempts = 7; }},
+      {"retry_buffer", [](auto& p) { p.channels.retry.buffer = 7; }},
+      {"health", [](auto& p) { p.channels.health = true; }},
+      {"max_header_bytes", [](auto& p) { p.channels.max_header_bytes = 7000; }},
+      {"stream_buffer", [](auto& p) { p.channels.stream_buffer = 70000; }},
   };
   start();
   const pool::PoolPolicy original = policy();

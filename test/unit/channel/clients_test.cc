@@ -13,6 +13,7 @@ uint32_t order_of(const std::vector<pool::Event>& events, pool::EventKind kind) 
 }
 
 TEST_F(Clients, TheFirstDialsAndEachIsTold) {
+  hub.listen(true);
   const PoolId pool = add();
   join(pool);
   join(pool);
@@ -23,6 +24,26 @@ TEST_F(Clients, TheFirstDialsAndEachIsTold) {
   hub.take_events(told);
   EXPECT_LT(order_of(told, pool::EventKind::connect), order_of(told, pool::EventKind::cache_miss));
   EXPECT_LT(order_of(told, pool::EventKind::cache_miss), order_of(told, pool::EventKind::count));
+}
+
+TEST_F(Clients, UnlessSomebodyListensTheyAreCountedOnly) {
+  const PoolId pool = add();
+  join(pool);
+  std::vector<pool::Event> told;
+  hub.take_events(told);
+  EXPECT_EQ(order_of(told, pool::EventKind::connect), told.size());
+  EXPECT_LT(order_of(told, pool::EventKind::cache_miss), told.size());
+  EXPECT_EQ(events(pool, pool::EventKind::connect), 1u);
+}
+
+TEST_F(Clients, WhatConcernsAChannelNamesIt) {
+  join(add());
+  std::vector<pool::Event> told;
+  hub.take_events(told);
+  const uint32_t dial = order_of(told, pool::EventKind::dial);
+  ASSERT_LT(dial, told.size());
+  EXPECT_EQ(told[dial].channel, dialed[0]);
+  EXPECT_FALSE(told[dial].connection.valid());
 }
 
 TEST_F(Clients, TheCountRisesAndFalls) {
@@ -85,6 +106,47 @@ TEST_F(Clients, UseBetweenTwoTicksKeepsAChannel) {
   EXPECT_TRUE(hub.expire(now, actions).empty());
   EXPECT_EQ(hub.expire(now, actions).size(), 1u);
   carry_out();
+}
+
+TEST_F(Clients, EvictedChannelsWithoutStreamsAreDialledAgainWhileClientsAreThere) {
+  const PoolId pool = add();
+  join(pool);
+  EXPECT_EQ(hub.evict(now, pool, SIZE_MAX, actions), 1u);
+  carry_out();
+  EXPECT_TRUE(closed(dialed[0], CloseReason::evicted));
+  EXPECT_EQ(dialed.size(), 2u);
+  leave(pool);
+  EXPECT_EQ(hub.evict(now, pool, SIZE_MAX, actions), 1u);
+  carry_out();
+  EXPECT_EQ(hub.pool(pool)->channels(), 0u);
+}
+
+TEST_F(Clients, AChannelWithAStreamIsNotEvicted) {
+  const PoolId pool = add();
+  const StreamId stream = open(pool);
+  EXPECT_EQ(hub.evict(now, pool, SIZE_MAX, actions), 0u);
+  carry_out();
+  EXPECT_EQ(channel_of(stream), dialed[0]);
+  EXPECT_EQ(events(pool, pool::EventKind::evict), 1u);
+}
+
+TEST_F(Clients, TheOldestIsEvictedFirst) {
+  const PoolId pool = add(policy(), 2);
+  join(pool);
+  EXPECT_EQ(hub.evict(now, pool, 1, actions), 1u);
+  carry_out();
+  EXPECT_TRUE(closed(dialed[0], CloseReason::evicted));
+  EXPECT_EQ(count(pool, State::ready), 2u);
+}
+
+TEST_F(Clients, FailuresAreCountedUntilAPlaceWorks) {
+  dials = Answer::no;
+  const PoolId pool = add();
+  join(pool);
+  EXPECT_EQ(hub.pool(pool)->failures(), 1u);
+  dials = Answer::yes;
+  pass(1s);
+  EXPECT_EQ(hub.pool(pool)->failures(), 0u);
 }
 
 TEST_F(Clients, WhilePausedNewStreamsWaitAndNothingIsDialled) {

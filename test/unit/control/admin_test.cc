@@ -36,8 +36,11 @@ TEST(AdminProto, HasEachStateOfAConnectionOnce) {
   }
   EXPECT_EQ(states.size(), pool::kStates);
   EXPECT_FALSE(states.contains(v1::ConnectionInfo::STATE_UNSPECIFIED));
+  for (size_t i = 0; i < channel::kStates; ++i) {
+    states.insert(state_of(static_cast<channel::State>(i)));
+  }
   EXPECT_EQ(v1::ConnectionInfo::State_descriptor()->value_count(),
-            static_cast<int>(pool::kStates) + 1);
+            static_cast<int>(states.size()) + 1);
 }
 
 TEST(AdminProto, CountsConnectionsInEachState) {
@@ -45,6 +48,16 @@ TEST(AdminProto, CountsConnectionsInEachState) {
   EXPECT_EQ(counts->field_count(), static_cast<int>(pool::kStates));
   for (size_t i = 0; i < pool::kStates; ++i) {
     const auto state = state_of(static_cast<pool::State>(i));
+    EXPECT_EQ(upper(counts->field(static_cast<int>(i))->name()),
+              v1::ConnectionInfo::State_Name(state));
+  }
+}
+
+TEST(AdminProto, CountsChannelsInEachState) {
+  const auto* counts = v1::ChannelCounts::descriptor();
+  EXPECT_EQ(counts->field_count(), static_cast<int>(channel::kStates));
+  for (size_t i = 0; i < channel::kStates; ++i) {
+    const auto state = state_of(static_cast<channel::State>(i));
     EXPECT_EQ(upper(counts->field(static_cast<int>(i))->name()),
               v1::ConnectionInfo::State_Name(state));
   }

@@ -1,0 +1,159 @@
+// The two sides of what Channels carries: local clients and upstream channels, each an HTTP/2
+// connection; and the calls that stand between them. Only broker/channel*.cc includes it.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "broker/channels.h"
+#include "channel/grpc_code.h"
+#include "wire/grpc_health.h"
+
+namespace berth::broker {
+
+// A connection and its place in the loop. It lives until the end of the turn in which it was over.
+class Channels::Peer : public wire::Http2Connection::Events {
+ public:
+  Peer(Channels& channels, PoolId pool, ChannelDials::Opened opened,
+       wire::Http2Connection::Role role, const wire::Http2Connection::Settings& settings);
+  virtual ~Peer();
+  Peer(const Peer&) = delete;
+  Peer& operator=(const Peer&) = delete;
+
+  PoolId pool() const { return pool_; }
+  uint64_t number() const { return number_; }
+  wire::Http2Connection& http2() { return socket_.http2(); }
+  const std::string& why() const { return socket_.why(); }
+
+  // Begins to listen. false: the kernel watches no more descriptors.
+  bool watch();
+  void ready(uint32_t events);
+  // Has it flushed at the end of the turn.
+  void touch();
+  void flush();
+  // Nothing is read or sent any more; it goes at the end of the turn. Its streams end with it.
+  void give_up();
+
+ protected:
+  // Once, and not from within an event of it.
+  virtual void lost() = 0;
+  virtual void heard() {}
+  // What there was to send has been framed.
+  virtual void flushed() {}
+
+  Channels& channels_;
+
+ private:
+  void update_watch();
+
+  const PoolId pool_;
+  const uint64_t number_;
+  Http2Socket socket_;
+  bool watched_ = false;
+  bool watches_output_ = false;
+  bool to_flush_ = false;
+  bool over_ = false;
+};
+
+// One local stream, and the upstream stream that carries it. It lives as long as the former.
+struct Channels::Call {
+  Call(Client& its_client, wire::Http2Stream& stream);
+
+  StreamId id;  // of the hub; not valid once that knows that it is over
+  const PoolId pool;
+  Client& client;
+  wire::Http2Stream& from;
+  Upstream* upstream = nullptr;     // that carries it, or is to
+  wire::Http2Stream* to = nullptr;  // of that one; nullptr while there is none
+  bool grpc = false;
+
+  // What is kept of the request until it has a channel, and then for another attempt, as long as it
+  // `keeps` it whole.
+  wire::Http2Headers request;
+  std::string body;
+  wire::Http2Headers trailers;
+  bool request_ended = false;
+  bool keeps = true;
+  uint64_t attempt_sent = 0;  // bytes of the body, to this channel
+  uint64_t credited = 0;      // and those that the client was credited for, by any attempt
+
+  bool response_begun = false;
+  bool response_ended = false;
+};
+
+class Channels::Client final : public Peer {
+ public:
+  Client(Channels& channels, ConnectionId id, PoolId pool, UniqueFd end,
+         const wire::Http2Connection::Settings& settings);
+
+  ConnectionId id() const { return id_; }
+
+  void headers(wire::Http2Stream& stream, wire::Http2Headers&& headers, wire::Http2Kind kind,
+               bool end) override;
+  void too_large(wire::Http2Stream& stream) override;
+  void data(wire::Http2Stream& stream, std::string_view bytes, bool end) override;
+  void sent(wire::Http2Stream& stream, size_t bytes) override;
+  void closed(wire::Http2Stream& stream, uint32_t error, bool unseen) override;
+  void settings(uint32_t) override {}
+  void goaway(int32_t, uint32_t, std::string_view) override {}
+  void pong(uint64_t) override {}
+
+ private:
+  void lost() override;
+
+  const ConnectionId id_;
+};
+
+class Channels::Upstream final : public Peer {
+ public:
+  Upstream(Channels& channels, ConnectionId id, PoolId pool, std::string authority,
+           ChannelDials::Opened opened, const Program& program);
+
+  ConnectionId id() const { return id_; }
+  const std::string& authority() const { return authority_; }
+  // The policy wants it closed, which close() does at the end of the turn; `why` goes to the calls
+  // that it still carries.
+  void expect_close(std::string why);
+  void close();
+  // In words, with its address.
+  std::string why_lost() const;
+  // Opens a stream for the call as soon as the server allows one more.
+  void open_later(StreamId call) { later_.push_back(call); }
+  bool is_lost() const { return lost_; }
+
+  void headers(wire::Http2Stream& stream, wire::Http2Headers&& headers, wire::Http2Kind kind,
+               bool end) override;
+  void too_large(wire::Http2Stream&) override {}
+  void data(wire::Http2Stream& stream, std::string_view bytes, bool end) override;
+  void sent(wire::Http2Stream& stream, size_t bytes) override;
+  void closed(wire::Http2Stream& stream, uint32_t error, bool unseen) override;
+  void settings(uint32_t max_concurrent_streams) override;
+  void goaway(int32_t last, uint32_t error, std::string_view debug) override;
+  void pong(uint64_t payload) override;
+
+ private:
+  void lost() override;
+  void heard() override;
+  void flushed() override;
+  void watch_health();
+  void told_of_health(std::string_view bytes);
+  void health_ended(std::optional<channel::GrpcCode> status);
+
+  const ConnectionId id_;
+  const std::string authority_;
+  const std::string_view scheme_;
+  // Of who watches its server's health.
+  wire::Http2Stream* health_stream_ = nullptr;
+  std::optional<wire::GrpcHealth> health_;
+  std::optional<channel::GrpcCode> health_status_;  // with which the watching ended
+  loop::Timer health_timer_;                        // until it is tried again
+  bool connected_ = false;                          // its SETTINGS have come
+  bool closing_ = false;                            // the hub knows of its end
+  bool lost_ = false;                               // there is no socket any more
+  std::string why_closed_;                          // by the policy
+  std::vector<StreamId> later_;
+};
+
+}  // namespace berth::broker
