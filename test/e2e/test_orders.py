@@ -66,7 +66,7 @@ def test_evict_closes_so_many_idle_connections(berthd, upstream):
     wait_until(lambda: len(upstream.open) == 3, "min_idle")
     assert order(daemon, "evict", "echo", "2") == "echo: 2 idle connections closed"
     wait_until(lambda: upstream.open == [3, 4, 5], "others are dialled in their place")
-    assert json.loads(order(daemon, "evict", "echo", "--json")) == {"closed": "3"}
+    assert json.loads(order(daemon, "evict", "echo", "--json")) == {"closed": "3", "channels": False}
 
 
 def test_expire_closes_what_was_idle_at_two_ticks(berthd, upstream):
