@@ -22,7 +22,10 @@ class CommandsTest : public testing::Test {
     EXPECT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds));
     near_.reset(fds[0]);
     far_.reset(fds[1]);
-    loop_.at_end_of_turn([this] { commands_.end_turn(); });
+    loop_.at_end_of_turn([this] {
+      commands_.end_turn();
+      most_ = std::max(most_, commands_.running());
+    });
   }
 
   Commands::Job job(const std::string& script, Duration time = 10s) const {
@@ -49,7 +52,6 @@ class CommandsTest : public testing::Test {
     loop::Timer* again = nullptr;
     loop::Timer poll(loop_, [&] {
       commands_.expire();
-      most_ = std::max(most_, commands_.running());
       reached = done();
       if (reached || loop_.now() >= deadline) return loop_.stop();
       again->arm(loop_.now() + 1ms);
