@@ -158,7 +158,7 @@ void Pool::drain_all(TimePoint now, Subchannel& subchannel, CloseReason reason, 
 void Pool::goaway(TimePoint now, Channel& channel, Actions& actions) {
   if (channel.state == State::connecting || !channel.open()) return;
   Subchannel& subchannel = *channel.subchannel;
-  subchannel.ended(now, channel.ready_at, shared_.random);
+  subchannel.ended(now, channel, shared_.random);
   blame(subchannel, subchannel.address + ": the server has said GOAWAY");
   ask_soon(now, subchannel.endpoint);
   drain(now, channel, CloseReason::goaway, actions);
@@ -171,7 +171,7 @@ void Pool::lost(TimePoint now, Channel& channel, std::string_view text, Actions&
   if (channel.state == State::connecting) {
     fail_dial(now, channel, text);
   } else if (channel.open()) {
-    subchannel.ended(now, channel.ready_at, shared_.random);
+    subchannel.ended(now, channel, shared_.random);
     blame(subchannel, text);
     ask_soon(now, subchannel.endpoint);
   }

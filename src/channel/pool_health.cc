@@ -110,7 +110,7 @@ void Pool::look_after(TimePoint now, Channel& channel, Actions& actions) {
 
 void Pool::no_answer(TimePoint now, Channel& channel) {
   Subchannel& subchannel = *channel.subchannel;
-  if (channel.open()) subchannel.ended(now, channel.ready_at, shared_.random);
+  if (channel.open()) subchannel.ended(now, channel, shared_.random);
   blame(subchannel, subchannel.address + ": no answer to a PING within " +
                         format_duration(policy_.keepalive_timeout) + " (keepalive_timeout)");
   ask_soon(now, subchannel.endpoint);

@@ -117,6 +117,7 @@ void Pool::serve(TimePoint now, Actions& actions) {
 void Pool::end_stream(TimePoint now, Stream& stream, Actions& actions) {
   ++stream_counters_.ended;
   Channel* const channel = stream.channel;
+  if (channel != nullptr) ++channel->finished;
   forget(now, stream);
   if (channel != nullptr) left(now, *channel, actions);
   if (!used()) plan(now);

@@ -99,6 +99,7 @@ struct Channel {
   TimePoint heard_at{};           // the last sign of life
   TimePoint pinged_at = kNever;   // kNever: no PING is without answer
   uint64_t served = 0;            // streams that were assigned to it
+  uint64_t finished = 0;          // of those, that ended without having failed
   StreamList streams;
   pool::Deadline deadline;
   ListLink<Channel> state_link;  // the subchannel's list of its state

@@ -43,9 +43,9 @@ void Subchannel::reached() {
   last_error.clear();
 }
 
-void Subchannel::ended(TimePoint now, TimePoint ready_at, Random& random) {
-  if (now - ready_at < kShortLife) {
-    ends_.fail(now, ready_at, random);
+void Subchannel::ended(TimePoint now, const Channel& channel, Random& random) {
+  if (channel.finished == 0 && now - channel.ready_at < kShortLife) {
+    ends_.fail(now, channel.ready_at, random);
   } else {
     ends_.succeed();
   }

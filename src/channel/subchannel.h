@@ -31,8 +31,9 @@ struct Subchannel {
   using StateList = List<Channel, &Channel::state_link>;
   using RoomList = List<Channel, &Channel::room_link>;
 
-  // A channel that was ready for less than this counts as a failure: a server that accepts and
-  // hangs up is not dialled as fast as it does so.
+  // A channel that was ready for less than this, and carried nothing to its end, counts as a
+  // failure: a server that accepts and hangs up is not dialled as fast as it does so. One that ends
+  // each connection after so many requests is.
   static constexpr Duration kShortLife = std::chrono::seconds(1);
 
   uint32_t endpoint = 0;  // index into ChannelPolicy::endpoints
@@ -75,8 +76,8 @@ struct Subchannel {
     dials_.fail(now, started, random);
   }
   void reached();
-  // A channel that had become ready at `ready_at` ended by its server's doing.
-  void ended(TimePoint now, TimePoint ready_at, Random& random);
+  // A channel that had become ready ended by its server's doing.
+  void ended(TimePoint now, const Channel& channel, Random& random);
   // In backoff.
   bool waits(TimePoint now) const { return dials_.waits(now) || ends_.waits(now); }
   // Requires: it waits.

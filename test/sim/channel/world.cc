@@ -84,7 +84,11 @@ void World::end_stream(StreamId id) {
   trace.add(now, "stream %llu ends", id.value());
   PoolModel& pool = pools[at->second.pool];
   if (--pool.streams == 0 && pool.clients == 0) pool.unused_since = now;
-  if (at->second.stage == Stage::assigned) channels.at(at->second.channel).streams.erase(id);
+  if (at->second.stage == Stage::assigned) {
+    ChannelModel& channel = channels.at(at->second.channel);
+    channel.streams.erase(id);
+    channel.useful = true;
+  }
   streams.erase(at);
   event([&](channel::Actions& actions) { hub.end_stream(now, id, actions); });
 }
@@ -162,7 +166,7 @@ void World::note_dial_failed(const ChannelModel& channel) {
 
 void World::note_end(const ChannelModel& channel) {
   AddressModel& address = pools[channel.pool].addresses[channel.address];
-  if (now - channel.ready_at >= channel::Subchannel::kShortLife) {
+  if (channel.useful || now - channel.ready_at >= channel::Subchannel::kShortLife) {
     address.ended_at.reset();
   } else if (!address.ended_at || channel.ready_at > *address.ended_at) {
     address.ended_at = now;

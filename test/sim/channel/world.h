@@ -73,6 +73,7 @@ struct ChannelModel {
   bool leaving = false;       // drains
   CloseReason why_leaving = CloseReason::dead;
   bool told_goaway = false;
+  bool useful = false;  // has carried a stream to its end
   bool closing = false;
   bool renewed = false;
   bool mute = false;

@@ -128,6 +128,17 @@ TEST_F(NoUpstream, AServerThatSaysGoawayAtOnceIsNotDialledAsFast) {
   EXPECT_LE(dialed.size(), 6u);
 }
 
+TEST_F(NoUpstream, AServerThatEndsEachConnectionAfterSomeStreamsIsDialledAtOnce) {
+  const PoolId pool = add();
+  join(pool);
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_EQ(count(pool, State::ready), 1u);
+    end(open(pool));
+    goaway(dialed.back());
+    EXPECT_EQ(dialed.size(), 2u + static_cast<size_t>(i));
+  }
+}
+
 TEST_F(NoUpstream, StreamsOfALostChannelFail) {
   const PoolId pool = add();
   const std::vector<StreamId> streams = open(pool, 3);
