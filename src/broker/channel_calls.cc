@@ -53,7 +53,8 @@ void Channels::send_request(Call& call, Upstream& upstream) {
   }
   const Program& program = program_of(call.pool);
   call.keeps = call.keeps && call.body.size() <= program.retry_buffer;
-  Http2Headers request = call.keeps ? call.request.copy() : std::move(call.request);
+  Http2Headers request = std::move(call.request);
+  if (call.keeps) call.request = request.copy();  // which takes no more than it needs
   request.set(":scheme", program.scheme, Http2Headers::Text::outlives);
   request.set(":authority", upstream.authority(), Http2Headers::Text::outlives);
   const bool ends_with_body = call.request_ended && call.trailers.empty();

@@ -58,10 +58,10 @@ class Http2Headers {
   class Entry : public Http2Field {
    private:
     friend class Http2Headers;
+    bool owns_name_ = false;  // stands in the padding of Http2Field
+    bool owns_value_ = false;
     nghttp2_rcbuf* shared_name_ = nullptr;
     nghttp2_rcbuf* shared_value_ = nullptr;
-    bool owns_name_ = false;
-    bool owns_value_ = false;
   };
 
   // nullptr: there is none. Valid until the list changes.
