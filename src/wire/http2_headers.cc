@@ -112,9 +112,11 @@ void Http2Headers::remove(std::string_view name) {
   });
 }
 
+// A stream that stays open may hold a cleared list: its memory goes, too.
 void Http2Headers::clear() {
+  if (entries_.capacity() == 0) return;
   for (Entry& entry : entries_) release(entry);
-  entries_.clear();
+  decltype(entries_)().swap(entries_);
 }
 
 const Http2Field* Http2Headers::find(std::string_view name) const {
