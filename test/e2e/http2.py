@@ -4,18 +4,14 @@ import contextlib
 import socket
 import threading
 
-import pytest
+import h2.config
+import h2.connection
+import h2.errors
+import h2.events
+import h2.exceptions
+import h2.settings
 
 from processes import DEADLINE_S
-
-pytest.importorskip("h2")
-
-import h2.config  # noqa: E402
-import h2.connection  # noqa: E402
-import h2.errors  # noqa: E402
-import h2.events  # noqa: E402
-import h2.exceptions  # noqa: E402
-import h2.settings  # noqa: E402
 
 Code = h2.errors.ErrorCodes
 
