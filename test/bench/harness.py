@@ -174,6 +174,10 @@ def answers(port):
 # ---- the load ----
 
 
+def keys(count):
+    return [f"p{index:04}" for index in range(count)]
+
+
 def load(cores, *arguments, program="lease_load"):
     done = subprocess.run([BUILD / "bench" / program, *map(str, arguments)], stdout=subprocess.PIPE,
                           preexec_fn=lambda: os.sched_setaffinity(0, cores), timeout=PATIENCE_S)
