@@ -2,6 +2,7 @@
 // connection; and the calls that stand between them. Only broker/channel*.cc includes it.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -10,6 +11,8 @@
 #include "broker/channels.h"
 #include "channel/grpc_code.h"
 #include "wire/grpc_health.h"
+#include "wire/http2_arena.h"
+#include "wire/http2_headers.h"
 
 namespace berth::broker {
 
@@ -61,6 +64,11 @@ class Channels::Peer : public wire::Http2Connection::Events {
 struct Channels::Call {
   Call(Client& its_client, wire::Http2Stream& stream);
 
+  // Of the thread's own memory, as its body: both come and go with each message.
+  static void* operator new(size_t size) { return wire::Http2Arena::of_thread().allocate(size); }
+  static void operator delete(void* call) { wire::Http2Arena::of_thread().release(call); }
+  using Body = std::basic_string<char, std::char_traits<char>, wire::Http2Allocator<char>>;
+
   StreamId id;  // of the hub; not valid once that knows that it is over
   const PoolId pool;
   Client& client;
@@ -72,7 +80,7 @@ struct Channels::Call {
   // What is kept of the request until it has a channel, and then for another attempt, as long as it
   // `keeps` it whole.
   wire::Http2Headers request;
-  std::string body;
+  Body body;
   wire::Http2Headers trailers;
   bool request_ended = false;
   bool keeps = true;

@@ -44,6 +44,7 @@ void Http2Allocator<T>::deallocate(T* items, size_t) noexcept {
   Http2Arena::of_thread().release(items);
 }
 
+template struct Http2Allocator<char>;
 template struct Http2Allocator<Http2Headers::Entry>;
 
 Http2Headers& Http2Headers::operator=(Http2Headers&& other) noexcept {
