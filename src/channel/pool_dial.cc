@@ -85,9 +85,11 @@ uint32_t Pool::expected_room(const Subchannel& subchannel) const {
   return std::max(1u, limit_of(subchannel.known_limit));
 }
 
-// Fresh ones first; what is old drains once they are ready.
+// Fresh ones first; what is old drains once they are ready. failover: nothing new behind an address
+// that works or is under way, to which what is there would give way.
 void Pool::replace_expired(TimePoint now, Actions& actions) {
   for (const auto& each : subchannels_) {
+    const bool works = !each->gone && (!each->list(State::ready).empty() || each->under_way());
     for (Channel& channel : each->list(State::ready)) {
       if (now < channel.expires_at || channel.successor.valid() || !each->may_dial(now)) continue;
       Channel& successor = dial(now, *each, actions);
@@ -95,6 +97,7 @@ void Pool::replace_expired(TimePoint now, Actions& actions) {
       channel.successor = successor.id;
       ask_soon(now, each->endpoint);
     }
+    if (works && policy_.balance == Balance::failover) return;
   }
 }
 

@@ -128,5 +128,21 @@ TEST_F(Balancing, FailoverReturnsToTheFirstWhenItWorksAgain) {
   EXPECT_TRUE(closed(second, CloseReason::renewed));
 }
 
+TEST_F(Balancing, FailoverRenewsNothingBehindAnAddressThatIsUnderWay) {
+  down = {"a:1"};
+  const PoolId pool = add(with(policy(), Balance::failover), 2);
+  const StreamId before = open(pool);
+  down.clear();
+  dials = Answer::never;
+  join(pool);
+  pass(1s);
+  ASSERT_EQ(dialing.size(), 1u) << "a:1 is tried again";
+  hub.renew(now, pool, actions);
+  carry_out();
+  EXPECT_EQ(dialing.size(), 1u);
+  connect(dialing[0]);
+  EXPECT_EQ(state(channel_of(before)), State::draining);
+}
+
 }  // namespace
 }  // namespace berth::channel
