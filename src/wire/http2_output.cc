@@ -31,6 +31,7 @@ void Http2Bytes::release() {
 
 size_t Http2Bytes::append(std::string_view bytes) {
   const size_t taken = std::min(bytes.size(), room());
+  if (taken == 0) return 0;  // of no bytes there need be no address, which memcpy(3) wants
   std::memcpy(text() + end, bytes.data(), taken);
   end += static_cast<uint32_t>(taken);
   return taken;

@@ -13,7 +13,7 @@ from processes import DEADLINE_S, free_port, wait_until
 
 grpc = pytest.importorskip("grpc")
 
-from channels import Client, Gate, GrpcUpstream, Load, error_of, memory_of, socket_of  # noqa: E402
+from channels import MEMORY_TELLS, Client, Gate, GrpcUpstream, Load, error_of, memory_of, socket_of  # noqa: E402
 from control import rows  # noqa: E402
 
 Status = grpc.StatusCode
@@ -265,7 +265,8 @@ def test_messages_of_64_mib_pass_in_little_memory(berthd, serve, dial):
     finally:
         over.set()
         watcher.join()
-    assert most[0] - before < 24 * MIB
+    if MEMORY_TELLS:
+        assert most[0] - before < 24 * MIB
 
 
 def test_a_client_that_does_not_read_holds_up_no_other(berthd, serve, dial):
@@ -276,7 +277,8 @@ def test_a_client_that_does_not_read_holds_up_no_other(berthd, serve, dial):
     before = memory_of(daemon.pid)
     for number in range(200):
         assert other.call("echo", b"%d" % number) == b"%d" % number
-    assert memory_of(daemon.pid) - before < 16 * MIB
+    if MEMORY_TELLS:
+        assert memory_of(daemon.pid) - before < 16 * MIB
     assert [int(each.rstrip(b".")) for each in stalled] == list(range(1, 64))
 
 
