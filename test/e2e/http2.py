@@ -36,7 +36,10 @@ class Peer:
 
     def receive(self):
         """What has come next; [] at the end. Data are taken as soon as they come."""
-        data = self.sock.recv(65536)
+        try:
+            data = self.sock.recv(65536)
+        except ConnectionResetError:  # it was closed before all that we sent was read
+            data = b""
         events = self.http2.receive_data(data) if data else []
         for event in events:
             if isinstance(event, h2.events.DataReceived) and event.flow_controlled_length:
