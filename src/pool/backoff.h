@@ -18,16 +18,22 @@ class Backoff {
   static constexpr double kJitter = 0.2;
 
   // A dial that was started at `started` has failed. Dials that ran side by side count once: only
-  // one started after the last failure that counted makes the wait longer.
+  // one started after the last failure that counted, or after its wait was lifted, makes it longer.
   void fail(TimePoint now, TimePoint started, Random& random) {
     ++failures_;
-    if (failures_ > 1 && started <= failed_at_) return;
+    if (failures_ > 1 && started <= failed_at_ && !lifted_) return;
+    lifted_ = false;
     failed_at_ = now;
     const double jitter = 1 - kJitter + 2 * kJitter * random.unit();
     ready_at_ = after(now, std::chrono::duration_cast<Duration>(wait_ * jitter));
     wait_ = std::min(kLongest, std::chrono::duration_cast<Duration>(wait_ * kFactor));
   }
   void succeed() { *this = Backoff(); }
+  // It may be dialled at once; should that fail, the wait is as long as it would have been.
+  void lift() {
+    lifted_ = failures_ > 0;
+    ready_at_ = {};
+  }
 
   // Failures since the last success.
   uint64_t failures() const { return failures_; }
@@ -44,6 +50,7 @@ class Backoff {
   Duration wait_ = kFirst;
   TimePoint failed_at_{};
   TimePoint ready_at_{};
+  bool lifted_ = false;  // since the last failure
 };
 
 }  // namespace berth::pool

@@ -481,6 +481,12 @@ void Depot::settle(TimePoint now, Actions& actions) {
 }
 
 bool Depot::settle_one(TimePoint now, Actions& actions) {
+  if (!shared_.lifted.empty()) {
+    const PoolId pool = *shared_.lifted.begin();
+    shared_.lifted.erase(pool);
+    pools_[pool]->wake(now, actions);
+    return true;
+  }
   const SlotQueue& slots = shared_.slots;
   const uint32_t free = shared_.budget.free();
   const bool evictable = !shared_.evictable.empty();

@@ -56,6 +56,18 @@ void Endpoints::left(uint32_t index, State state) {
   place.leased -= state == State::leased;
 }
 
+bool Endpoints::closed(uint32_t index, TimePoint now) {
+  const auto works = [](const Place& each) { return each.connections > each.connecting; };
+  if (std::any_of(places_.begin(), places_.end(), works)) return false;
+  bool lifted = false;
+  for (uint32_t i = 0; i < places_.size(); ++i) {
+    if (i == index) continue;
+    lifted |= places_[i].backoff.waits(now);
+    places_[i].backoff.lift();
+  }
+  return lifted;
+}
+
 bool Endpoints::may_dial(const Place& place, TimePoint now) const {
   return place.rank && !place.backoff.waits(now) &&
          (place.backoff.failures() == 0 || place.connecting == 0);

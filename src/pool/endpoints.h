@@ -48,6 +48,10 @@ class Endpoints {
   // A connection to it has entered or left the state.
   void entered(uint32_t index, State state);
   void left(uint32_t index, State state);
+  // A connection to it was closed. If that was the last that works, what failed elsewhere failed
+  // while it did: each other place may be tried at once, lest requests be refused for what was.
+  // Returns whether that lets one be dialled.
+  bool closed(uint32_t index, TimePoint now);
 
   // Where the next dial goes; nothing: nowhere now. After a failure one dial at a time probes a
   // place, until one succeeds.

@@ -16,6 +16,7 @@ Pool::Pool(PoolId id, PoolPolicy policy, Shared& shared)
 Pool::~Pool() {
   want_slot(0);
   shared_.hungry.erase(id_);
+  shared_.lifted.erase(id_);
   shared_.deadlines.clear(deadline_);
 }
 
@@ -112,7 +113,9 @@ void Pool::close(TimePoint now, Connection& connection, CloseReason reason, Acti
                  std::string_view text) {
   connection.close_reason = reason;
   note_connection(now, EventKind::close, connection, static_cast<uint64_t>(reason), text);
+  const bool worked = connection.state != State::connecting;
   move_to(now, connection, State::closing);
+  if (worked && endpoints_.closed(connection.endpoint, now)) shared_.lifted.insert(id_);
   actions.add(Close{connection.id, reason});
 }
 

@@ -42,6 +42,7 @@ struct Shared {
   Slab<WaiterId, Waiter> waiters;
   uint64_t arrivals = 0;
   absl::btree_set<PoolId> hungry;                    // pools that lack slots for their min_idle
+  absl::btree_set<PoolId> lifted;                    // pools to wake: a backoff was lifted
   List<Waiter, &Waiter::collector_link> collectors;  // by arrival; at most one of each pool
   size_t idle = 0;                                   // connections in State::idle
   Journal journal;

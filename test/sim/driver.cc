@@ -91,11 +91,27 @@ void Driver::answer_in(Duration most, unsigned percent_at_once, Kind kind, Conne
 
 void Driver::note_failure(PoolModel& pool, const ConnectionModel& connection) {
   EndpointModel& endpoint = pool.endpoints[connection.endpoint];
-  if (endpoint.failures++ == 0 || connection.dialed_at > endpoint.failed_at) {
+  const bool alone = connection.dialed_at > endpoint.failed_at || endpoint.lifted;
+  if (endpoint.failures++ == 0 || alone) {
     endpoint.failed_at = model_.now;
     ++endpoint.failed_rounds;
   }
   endpoint.failed_event = model_.event;
+  endpoint.lifted = false;
+}
+
+// Once nothing works, each other place is tried whatever its backoff.
+void Driver::lift_backoffs(uint64_t decided, const ConnectionModel& closed) {
+  PoolModel& pool = model_.pools[closed.pool];
+  for (const auto& [id, c] : model_.connections) {
+    const bool works = c.stage != Stage::dialing && c.stage != Stage::closing;
+    if (c.pool == closed.pool && works && pool.endpoints[c.endpoint].succeeded_event <= decided) {
+      return;
+    }
+  }
+  for (auto& [index, endpoint] : pool.endpoints) {
+    if (index != closed.endpoint && decided >= endpoint.failed_event) endpoint.lifted = true;
+  }
 }
 
 // What is connected to endpoints that stand after this one's is renewed.
@@ -303,8 +319,10 @@ void Driver::on(uint64_t decided, const Close& close) {
   PoolModel& pool = model_.pools[c.pool];
   const bool gave_up = c.stage == Stage::dialing && close.reason == CloseReason::dead;
   if (gave_up && decided > pool.endpoints[c.endpoint].succeeded_event) note_failure(pool, c);
+  const bool worked = c.stage != Stage::dialing;
   c.stage = Stage::closing;
   c.since = model_.now;
+  if (worked) lift_backoffs(decided, c);
   answer_in(100ms, 60, Kind::closed, c.id);
 }
 

@@ -113,6 +113,7 @@ class Driver {
   void deliver(const Pending& pending);
   void deliver_steps(ConnectionModel* connection, ConnectionId id, bool good);
   void give_way(const ConnectionModel& reached);
+  void lift_backoffs(uint64_t decided, const ConnectionModel& closed);
   void judge_endpoint(size_t index, uint32_t endpoint) const;
   void note_failure(PoolModel& pool, const ConnectionModel& connection);
   ConnectionModel& connection(ConnectionId id);

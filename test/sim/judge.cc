@@ -28,7 +28,8 @@ void Driver::judge_dial(uint64_t decided, const PoolModel& pool, const Dial& dia
       expect(c.pool != index || c.endpoint != dial.endpoint || c.stage != Stage::dialing,
              "one dial at a time probes a server that fails", index);
     }
-    expect(model_.now >= at->second.failed_at + 80ms, "no dial before the backoff is over", index);
+    expect(at->second.lifted || model_.now >= at->second.failed_at + 80ms,
+           "no dial before the backoff is over", index);
   }
   if (decided != model_.event) return;
   judge_endpoint(index, dial.endpoint);

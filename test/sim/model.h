@@ -31,6 +31,7 @@ struct EndpointModel {
   int failed_rounds = 0;   // those side by side count once
   TimePoint failed_at{};   // the last failure that counts
   uint64_t failed_event = 0;
+  bool lifted = false;  // since: the last connection that worked is gone, and it was to another
   uint64_t succeeded_event = 0;
 
   // When the longest backoff after these failures is over: 100 ms × 1.6 each, ± 20 %, 10 s at most.
@@ -72,7 +73,7 @@ struct PoolModel {
   TimePoint hardly_ready_at() const {
     TimePoint ready = kNever;
     for (const auto& [index, e] : endpoints) {
-      if (e.failures > 0) ready = std::min(ready, e.failed_at + 80ms);
+      if (e.failures > 0) ready = std::min(ready, e.lifted ? TimePoint() : e.failed_at + 80ms);
     }
     return ready;
   }

@@ -143,6 +143,45 @@ TEST_F(SeveralEndpoints, OnlyWhenAllHaveFailedIsARequestRefused) {
   EXPECT_EQ(dialed.size(), 3u);
 }
 
+TEST_F(SeveralEndpoints, WhenTheLastThatServedIsGoneTheOthersAreTriedWhateverTheirBackoff) {
+  const PoolId pool = add(several());
+  const SessionId alice = session();
+  down = {0, 1};
+  const Granted last = take(alice, pool);
+  EXPECT_EQ(depot->connection(last.connection)->endpoint, 2u);
+  down = {2};
+  release(alice, last.lease, Condition::discarded);
+  const uint64_t request = ask(alice, pool);
+  ASSERT_TRUE(granted(request)) << "the first two have returned";
+  EXPECT_EQ(depot->pool(pool).total(), 1u);
+}
+
+TEST_F(SeveralEndpoints, WhichServesThoseWhoWaitedForThem) {
+  const PoolId pool = add(several());
+  const SessionId alice = session();
+  down = {0, 1};
+  const Granted last = take(alice, pool);
+  down = {0, 1, 2};
+  const uint64_t request = ask(session(kBob), pool);
+  EXPECT_TRUE(waits(request)) << "one still serves";
+  down = {2};
+  closings = Answer::never;
+  release(alice, last.lease, Condition::discarded);
+  EXPECT_TRUE(granted(request));
+}
+
+TEST_F(SeveralEndpoints, AndEachOfThemOnce) {
+  const PoolId pool = add(several());
+  const SessionId alice = session();
+  down = {0, 1};
+  const Granted last = take(alice, pool);
+  down = {0, 1, 2};
+  release(alice, last.lease, Condition::discarded);
+  const size_t before = dialed.size();
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(code(ask(alice, pool)), Code::kUpstreamDown);
+  EXPECT_EQ(dialed.size(), before + 3);
+}
+
 TEST_F(SeveralEndpoints, ManyPlacesAreMadeWhereOneOfThemIsForAProbe) {
   PoolPolicy p = several(Balance::round_robin, 2);
   p.max_connections = 2;

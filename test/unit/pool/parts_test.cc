@@ -123,6 +123,16 @@ TEST(Backoff, SoDoThoseThatFailInTheTurnInWhichTheyStarted) {
   EXPECT_LE(backoff.ready_at(), at(1s + 120ms));
 }
 
+TEST(Backoff, LiftedItIsOverAndGoesOnWhereItWasWithTheNextFailure) {
+  Random random(1);
+  Backoff backoff;
+  backoff.fail(at(1s), at(0s), random);
+  backoff.lift();
+  EXPECT_FALSE(backoff.waits(at(1s)));
+  backoff.fail(at(1s), at(1s), random);
+  EXPECT_GE(backoff.ready_at(), at(1s + 128ms)) << "the second wait, also in the same turn";
+}
+
 TEST(Backoff, ASuccessEndsIt) {
   Random random(1);
   Backoff backoff;
