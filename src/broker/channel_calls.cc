@@ -42,6 +42,14 @@ void Channels::begin_call(Client& client, Http2Stream& from, Http2Headers&& requ
   pump();
 }
 
+// The server is told what a call that has waited has left.
+void Channels::shorten_timeout(Http2Headers& request, TimePoint until) const {
+  if (until == kNever) return;
+  const Duration left = until - loop_.now();
+  const auto asked = wire::parse_grpc_timeout(request.find("grpc-timeout")->value);
+  if (left < *asked) request.set("grpc-timeout", wire::format_grpc_timeout(left));
+}
+
 void Channels::send_request(Call& call, Upstream& upstream) {
   wire::Http2Connection& http2 = upstream.http2();
   call.upstream = &upstream;
@@ -57,6 +65,7 @@ void Channels::send_request(Call& call, Upstream& upstream) {
   if (call.keeps) call.request = request.copy();  // which takes no more than it needs
   request.set(":scheme", program.scheme, Http2Headers::Text::outlives);
   request.set(":authority", upstream.authority(), Http2Headers::Text::outlives);
+  shorten_timeout(request, hub_.stream(call.id)->until);
   const bool ends_with_body = call.request_ended && call.trailers.empty();
   call.to = http2.open(std::move(request), ends_with_body && call.body.empty(), &call);
   BERTH_CHECK(call.to != nullptr, "it can open a stream");

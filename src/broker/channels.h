@@ -90,6 +90,7 @@ class Channels {
   // channel_calls.cc
   void begin_call(Client& client, wire::Http2Stream& from, wire::Http2Headers&& request, bool end);
   void end_call(Call& call);
+  void shorten_timeout(wire::Http2Headers& request, TimePoint until) const;
   void send_request(Call& call, Upstream& upstream);
   void more_request(Call& call, std::string_view bytes, bool end);
   void request_trailers(Call& call, wire::Http2Headers&& trailers);

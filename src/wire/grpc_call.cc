@@ -1,5 +1,6 @@
 #include "wire/grpc_call.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <chrono>
@@ -45,6 +46,14 @@ std::optional<Duration> parse_grpc_timeout(std::string_view text) {
   if (unit == 0 || error != std::errc() || end != digits.end() || count < 0) return std::nullopt;
   if (count > kLongest.count() / unit) return std::chrono::duration_cast<Duration>(kLongest);
   return std::chrono::ceil<std::chrono::milliseconds>(std::chrono::nanoseconds(count * unit));
+}
+
+std::string format_grpc_timeout(Duration timeout) {
+  using namespace std::chrono;
+  constexpr milliseconds kMostMs(99'999'999);  // eight digits
+  const auto ms = std::max(milliseconds(1), floor<milliseconds>(timeout));
+  if (ms <= kMostMs) return std::to_string(ms.count()) + "m";
+  return std::to_string(floor<seconds>(ms).count()) + "S";
 }
 
 std::optional<GrpcCode> grpc_status_of(const Http2Headers& headers) {

@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import threading
+import time
 
 import pytest
 
@@ -14,7 +15,7 @@ from processes import DEADLINE_S, free_port, wait_until
 grpc = pytest.importorskip("grpc")
 
 from channels import MEMORY_TELLS, Client, Gate, GrpcUpstream, Load, error_of, memory_of, socket_of  # noqa: E402
-from control import rows  # noqa: E402
+from control import ctl, rows  # noqa: E402
 
 Status = grpc.StatusCode
 MIB = 1 << 20
@@ -207,6 +208,19 @@ def test_a_wait_ends_with_acquire_timeout_and_says_why(berthd, dial):
     error = error_of(client.start("echo"))
     assert error.code() == Status.UNAVAILABLE
     assert "acquire_timeout" in error.details() and "refused" in error.details()
+
+
+def test_the_server_is_told_what_a_wait_has_left_of_the_deadline(berthd, serve, dial):
+    daemon = berthd(pool(serve()))
+    client = dial(daemon)
+    client.call("who")
+    assert ctl(daemon, "pause", "up").returncode == 0
+    begun = time.monotonic()
+    call = client.start("patience", timeout=60)
+    wait_until(lambda: time.monotonic() > begun + 0.5, "it has waited")
+    waited = time.monotonic() - begun
+    assert ctl(daemon, "resume", "up").returncode == 0
+    assert 40 < float(call.result()) < 60 - waited + 0.1
 
 
 def test_a_wait_ends_with_the_calls_deadline(berthd, dial):

@@ -81,6 +81,11 @@ def hold(request, context):
     return request
 
 
+def patience(request, context):
+    """For how many seconds its client still waits."""
+    return str(context.time_remaining()).encode()
+
+
 def set_free(request, context):
     global free
     with changes:
@@ -132,7 +137,7 @@ METHODS = {f"/up/{method.__name__}": kind(watched(method)) for kind, methods in 
     grpc.stream_unary_rpc_method_handler: [length],
     grpc.stream_stream_rpc_method_handler: [both],
 }.items() for method in methods}
-METHODS |= {f"/up/{method.__name__}": grpc.unary_unary_rpc_method_handler(method) for method in (set_free, state)}
+METHODS |= {f"/up/{method.__name__}": grpc.unary_unary_rpc_method_handler(method) for method in (patience, set_free, state)}
 
 
 class Up(grpc.GenericRpcHandler):

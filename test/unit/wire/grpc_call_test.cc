@@ -36,6 +36,19 @@ TEST(GrpcTimeout, WhatIsNoneIsNone) {
   }
 }
 
+TEST(GrpcTimeout, IsWrittenNeverLongerThanItIs) {
+  EXPECT_EQ(format_grpc_timeout(1500us), "1m");
+  EXPECT_EQ(format_grpc_timeout(10s), "10000m");
+  EXPECT_EQ(format_grpc_timeout(99'999'999ms), "99999999m");
+  EXPECT_EQ(format_grpc_timeout(100'000'999ms), "100000S");
+  EXPECT_EQ(format_grpc_timeout(8760h), "31536000S");
+}
+
+TEST(GrpcTimeout, OneThatIsOverIsWrittenAsAMillisecond) {
+  EXPECT_EQ(format_grpc_timeout(0s), "1m");
+  EXPECT_EQ(format_grpc_timeout(-3s), "1m");
+}
+
 TEST(GrpcStatus, IsReadFromItsField) {
   Http2Headers headers;
   EXPECT_EQ(grpc_status_of(headers), std::nullopt);
