@@ -43,7 +43,7 @@ inline constexpr size_t kStreamStates = 5;
 
 constexpr bool may_move(StreamState from, StreamState to) {
   switch (from) {
-    case StreamState::waiting: return to == StreamState::assigned;
+    case StreamState::waiting:
     case StreamState::again: return to == StreamState::assigned;
     case StreamState::resting: return to == StreamState::again;
     case StreamState::assigned:

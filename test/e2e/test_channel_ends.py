@@ -202,7 +202,7 @@ def test_a_killed_berthd_is_found_again_by_its_clients(berthd, serve, dial):
 
 def test_a_server_that_falls_silent_is_found_by_keepalive(berthd, serve, dial):
     silent, other = serve("silent"), serve("other")
-    daemon = berthd(pool(silent, other, keepalive_time="10s", keepalive_timeout="500ms", dial_timeout="500ms"))
+    daemon = berthd(pool(silent, other, keepalive_time="10s", keepalive_timeout="5s", dial_timeout="5s"))
     client = dial(daemon)
     wait_until(lambda: {client.call("who") for _ in range(2)} == {b"silent", b"other"}, "both take part")
     silent.signal(signal.SIGSTOP)
