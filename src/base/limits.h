@@ -41,6 +41,8 @@ inline constexpr int kListenBacklog = 4096;
 inline constexpr size_t kMaxDynamicPools = 1000;
 // Longest error text sent to a client: shown in a terminal or a log line.
 inline constexpr size_t kMaxMessageBytes = 1024;
+// Of a call's path in the access log; methods of gRPC have far shorter ones.
+inline constexpr size_t kMaxLoggedPath = 512;
 // Keys in one KeyList frame: 64 bytes each and the frame's bound.
 inline constexpr size_t kMaxKeysPerFrame = 512;
 // Connections to the control socket. Few programs administer a daemon; each may make many calls.

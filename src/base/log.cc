@@ -26,6 +26,27 @@ Log& instance() {
   return log;
 }
 
+// Nothing, until its first line.
+Log& access_instance() {
+  static Log log;
+  return log;
+}
+
+Log make_log(std::string pattern, spdlog::pattern_time_type time) {
+  Log log;
+  log.worker = std::make_shared<spdlog::details::thread_pool>(kQueueLines, 1);
+  log.logger = std::make_shared<spdlog::async_logger>(
+      "berthd", std::make_shared<spdlog::sinks::stderr_sink_mt>(), log.worker,
+      spdlog::async_overflow_policy::overrun_oldest);
+  log.logger->set_pattern(std::move(pattern), time);
+  log.logger->flush_on(spdlog::level::info);
+  return log;
+}
+
+uint64_t lost_of(const Log& log) {
+  return log.worker ? log.worker->overrun_counter() : 0;
+}
+
 }  // namespace
 
 bool is_log_level(std::string_view level) {
@@ -40,14 +61,8 @@ void set_log_level(std::string_view level) {
 }
 
 void start_log(std::string_view level) {
-  Log& log = instance();
-  log.worker = std::make_shared<spdlog::details::thread_pool>(kQueueLines, 1);
-  log.logger = std::make_shared<spdlog::async_logger>(
-      "berthd", std::make_shared<spdlog::sinks::stderr_sink_mt>(), log.worker,
-      spdlog::async_overflow_policy::overrun_oldest);
-  log.logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");
-  log.logger->set_level(spdlog::level::from_str(std::string(level)));
-  log.logger->flush_on(spdlog::level::info);
+  instance() = make_log("%Y-%m-%dT%H:%M:%S.%e %l %v", spdlog::pattern_time_type::local);
+  set_log_level(level);
 }
 
 void stop_log() {
@@ -56,15 +71,23 @@ void stop_log() {
   log.logger =
       std::make_shared<spdlog::logger>("berthd", std::make_shared<spdlog::sinks::stderr_sink_mt>());
   log.worker.reset();  // joins after the queue is written
+  access_instance() = {};
 }
 
 spdlog::logger& log() {
   return *instance().logger;
 }
 
+void log_access(std::string_view fields) {
+  Log& log = access_instance();
+  if (!log.logger) {
+    log = make_log("{\"time\":\"%Y-%m-%dT%H:%M:%S.%eZ\",%v}", spdlog::pattern_time_type::utc);
+  }
+  log.logger->info(fields);
+}
+
 uint64_t lost_log_lines() {
-  Log& log = instance();
-  return log.worker ? log.worker->overrun_counter() : 0;
+  return lost_of(instance()) + lost_of(access_instance());
 }
 
 }  // namespace berth

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/log.h"
 #include "broker/channel_peers.h"
 #include "wire/grpc_call.h"
 
@@ -34,6 +35,10 @@ void Channels::begin_call(Client& client, Http2Stream& from, Http2Headers&& requ
   TimePoint until = kNever;
   if (const wire::Http2Field* timeout = request.find("grpc-timeout")) {
     if (const auto patience = wire::parse_grpc_timeout(timeout->value)) until = now + *patience;
+  }
+  const channel::Pool* const pool = hub_.pool(call->pool);
+  if (pool != nullptr && program_of(call->pool).logs_calls) {
+    call->record = std::make_unique<AccessRecord>(now, pool->policy().key, request);
   }
   call->request = std::move(request);
   call->id = hub_.open_stream(now, call->pool, until, actions_);
@@ -69,6 +74,10 @@ void Channels::send_request(Call& call, Upstream& upstream) {
   const bool ends_with_body = call.request_ended && call.trailers.empty();
   call.to = http2.open(std::move(request), ends_with_body && call.body.empty(), &call);
   BERTH_CHECK(call.to != nullptr, "it can open a stream");
+  if (call.record) {
+    const channel::Channel* const channel = hub_.channel(upstream.id());
+    call.record->sent(loop_.now(), channel->subchannel->address);
+  }
   if (!call.body.empty()) http2.send_data(*call.to, call.body, ends_with_body);
   if (!call.trailers.empty()) http2.send_trailers(*call.to, call.trailers.copy());
   if (!call.keeps) call.body = {};
@@ -76,6 +85,7 @@ void Channels::send_request(Call& call, Upstream& upstream) {
 
 void Channels::more_request(Call& call, std::string_view bytes, bool end) {
   call.request_ended = call.request_ended || end;
+  if (call.record) call.record->request_bytes(bytes.size());
   if (call.to == nullptr && !call.id.valid()) {  // it has been answered without them
     call.client.http2().consume(call.from, bytes.size());
     return;
@@ -121,6 +131,7 @@ void Channels::response(Call& call, Http2Headers&& headers, bool end) {
   }
   call.response_begun = true;
   call.response_ended = end;
+  if (call.record) call.record->response(headers);
   call.keeps = false;
   call.body = {};
   call.request.clear();
@@ -175,6 +186,7 @@ void Channels::answer(Call& call, GrpcCode code, std::string_view text) {
     http2.reset(call.from, wire::kHttp2InternalError);
   }
   call.response_begun = call.response_ended = true;
+  if (call.record) call.record->answered(code, text);
   stop_request(call);
   call.client.touch();
 }
@@ -203,7 +215,13 @@ void Channels::finish(Call& call) {
 
 void Channels::end_call(Call& call) {
   finish(call);
+  if (call.record) write_line(call);
   delete &call;
+}
+
+void Channels::write_line(const Call& call) {
+  if (call.response_ended) call.record->over();
+  log_access(call.record->fields(loop_.now(), call.client.program()));
 }
 
 }  // namespace berth::broker

@@ -83,10 +83,12 @@ void Channels::Peer::give_up() {
 
 // --- a local client ---
 
-Channels::Client::Client(Channels& channels, ConnectionId id, PoolId pool, UniqueFd end,
+Channels::Client::Client(Channels& channels, ConnectionId id, PoolId pool,
+                         AccessRecord::Client program, UniqueFd end,
                          const Http2Connection::Settings& settings)
     : Peer(channels, pool, {std::move(end), nullptr}, Http2Connection::Role::server, settings),
-      id_(id) {}
+      id_(id),
+      program_(program) {}
 
 void Channels::Client::headers(Http2Stream& stream, Http2Headers&& headers, Http2Kind kind,
                                bool end) {
@@ -128,6 +130,13 @@ void Channels::Client::lost() {
   channels_.pump();
 }
 
+void Channels::Client::depart() {
+  Channels& channels = channels_;
+  const ConnectionId id = id_;
+  channels.end(id);
+  channels.gone_(id);
+}
+
 // --- an upstream channel ---
 
 Channels::Upstream::Upstream(Channels& channels, ConnectionId id, PoolId pool,
@@ -151,6 +160,7 @@ void Channels::Upstream::headers(Http2Stream& stream, Http2Headers&& headers, Ht
     call->client.http2().inform(call->from, std::move(headers));
   } else if (kind == Http2Kind::trailers) {
     call->response_ended = true;
+    if (call->record) call->record->response(headers);
     call->client.http2().send_trailers(call->from, std::move(headers));
   } else {
     channels_.response(*call, std::move(headers), end);
@@ -163,6 +173,7 @@ void Channels::Upstream::data(Http2Stream& stream, std::string_view bytes, bool 
   if (&stream == health_stream_) told_of_health(bytes);
   if (call == nullptr) return;
   call->response_ended = call->response_ended || end;
+  if (call->record) call->record->response_bytes(bytes.size());
   call->client.http2().send_data(call->from, bytes, end);
   call->client.touch();
 }
@@ -182,11 +193,12 @@ void Channels::Upstream::settings(uint32_t max_concurrent_streams) {
   const TimePoint now = channels_.loop_.now();
   // One stream watches its health.
   if (health_ && max_concurrent_streams > 0) --max_concurrent_streams;
-  if (std::exchange(connected_, true)) {
-    channels_.hub_.settings(now, id_, max_concurrent_streams, channels_.actions_);
-  } else {
+  if (stage_ == Stage::connecting) {
+    stage_ = Stage::connected;
     channels_.hub_.connected(now, id_, max_concurrent_streams, channels_.actions_);
     if (health_) watch_health();
+  } else {
+    channels_.hub_.settings(now, id_, max_concurrent_streams, channels_.actions_);
   }
   channels_.pump();
 }
@@ -208,10 +220,15 @@ void Channels::Upstream::heard() {
   channels_.hub_.heard(channels_.loop_.now(), id_);
 }
 
+void Channels::Upstream::depart() {
+  channels_.dials_.release_slot();
+  channels_.upstreams_.erase(id_);
+}
+
 // ---- its server's health ----
 
 void Channels::Upstream::watch_health() {
-  if (lost_ || !http2().can_open()) return health_timer_.arm(channels_.loop_.now() + kHealthDelay);
+  if (is_lost() || !http2().can_open()) return health_timer_.arm(channels_.loop_.now() + kHealthDelay);
   health_.emplace();
   health_status_.reset();
   health_stream_ = http2().open(wire::GrpcHealth::request(scheme_, authority_), false, nullptr);
@@ -233,7 +250,7 @@ void Channels::Upstream::told_of_health(std::string_view bytes) {
 // A server that does not know the service is taken to be well, as gRPC's clients take it.
 void Channels::Upstream::health_ended(std::optional<channel::GrpcCode> status) {
   health_stream_ = nullptr;
-  if (lost_) return;
+  if (is_lost()) return;
   const bool unknown = status == channel::GrpcCode::unimplemented;
   channels_.hub_.serving(channels_.loop_.now(), id_, unknown, channels_.actions_);
   if (!unknown) health_timer_.arm(channels_.loop_.now() + kHealthDelay);
@@ -244,7 +261,7 @@ void Channels::Upstream::health_ended(std::optional<channel::GrpcCode> status) {
 
 // What the policy has let go of may hold its place until its end is framed.
 void Channels::Upstream::flushed() {
-  if (later_.empty() || lost_ || !http2().can_open()) return;
+  if (later_.empty() || is_lost() || !http2().can_open()) return;
   for (const StreamId id : std::exchange(later_, {})) {
     Call* call = channels_.find_call(id);
     const bool waits = call != nullptr && call->upstream == this && call->to == nullptr;
@@ -253,7 +270,7 @@ void Channels::Upstream::flushed() {
 }
 
 void Channels::Upstream::expect_close(std::string why) {
-  closing_ = true;
+  stage_ = Stage::closing;
   why_closed_ = std::move(why);
 }
 
@@ -263,7 +280,7 @@ std::string Channels::Upstream::why_lost() const {
 }
 
 void Channels::Upstream::close() {
-  lost_ = true;
+  stage_ = Stage::lost;
   http2().close(wire::kHttp2NoError, {});
   flush();  // ends its streams
   give_up();
@@ -272,14 +289,9 @@ void Channels::Upstream::close() {
 void Channels::Upstream::lost() {
   const TimePoint now = channels_.loop_.now();
   const std::string text = why_lost();
-  lost_ = true;
-  if (!std::exchange(closing_, true)) {
-    if (connected_) {
-      channels_.hub_.lost(now, id_, text, channels_.actions_);
-    } else {
-      channels_.hub_.dial_failed(now, id_, text, channels_.actions_);
-    }
-  }
+  const Stage was = std::exchange(stage_, Stage::lost);
+  if (was == Stage::connected) channels_.hub_.lost(now, id_, text, channels_.actions_);
+  if (was == Stage::connecting) channels_.hub_.dial_failed(now, id_, text, channels_.actions_);
   http2().end(wire::kHttp2InternalError);
   for (const StreamId id : std::exchange(later_, {})) {
     Call* call = channels_.find_call(id);

@@ -4,10 +4,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 
+#include "broker/access_log.h"
 #include "broker/channels.h"
 #include "channel/grpc_code.h"
 #include "wire/grpc_health.h"
@@ -38,6 +40,8 @@ class Channels::Peer : public wire::Http2Connection::Events {
   void flush();
   // Nothing is read or sent any more; it goes at the end of the turn. Its streams end with it.
   void give_up();
+  // It goes, and with it its place in Channels: the last call.
+  virtual void depart() = 0;
 
  protected:
   // Once, and not from within an event of it.
@@ -89,14 +93,17 @@ struct Channels::Call {
 
   bool response_begun = false;
   bool response_ended = false;
+
+  std::unique_ptr<AccessRecord> record;  // nothing: no line is to be written of it
 };
 
 class Channels::Client final : public Peer {
  public:
-  Client(Channels& channels, ConnectionId id, PoolId pool, UniqueFd end,
-         const wire::Http2Connection::Settings& settings);
+  Client(Channels& channels, ConnectionId id, PoolId pool, AccessRecord::Client program,
+         UniqueFd end, const wire::Http2Connection::Settings& settings);
 
-  ConnectionId id() const { return id_; }
+  AccessRecord::Client program() const { return program_; }
+  void depart() override;
 
   void headers(wire::Http2Stream& stream, wire::Http2Headers&& headers, wire::Http2Kind kind,
                bool end) override;
@@ -112,6 +119,7 @@ class Channels::Client final : public Peer {
   void lost() override;
 
   const ConnectionId id_;
+  const AccessRecord::Client program_;
 };
 
 class Channels::Upstream final : public Peer {
@@ -121,6 +129,7 @@ class Channels::Upstream final : public Peer {
 
   ConnectionId id() const { return id_; }
   const std::string& authority() const { return authority_; }
+  void depart() override;
   // The policy wants it closed, which close() does at the end of the turn; `why` goes to the calls
   // that it still carries.
   void expect_close(std::string why);
@@ -129,7 +138,7 @@ class Channels::Upstream final : public Peer {
   std::string why_lost() const;
   // Opens a stream for the call as soon as the server allows one more.
   void open_later(StreamId call) { later_.push_back(call); }
-  bool is_lost() const { return lost_; }
+  bool is_lost() const { return stage_ == Stage::lost; }
 
   void headers(wire::Http2Stream& stream, wire::Http2Headers&& headers, wire::Http2Kind kind,
                bool end) override;
@@ -142,6 +151,10 @@ class Channels::Upstream final : public Peer {
   void pong(uint64_t payload) override;
 
  private:
+  // connected: its SETTINGS have come. closing: the hub knows of its end. lost: there is no socket
+  // any more.
+  enum class Stage : uint8_t { connecting, connected, closing, lost };
+
   void lost() override;
   void heard() override;
   void flushed() override;
@@ -157,10 +170,8 @@ class Channels::Upstream final : public Peer {
   std::optional<wire::GrpcHealth> health_;
   std::optional<channel::GrpcCode> health_status_;  // with which the watching ended
   loop::Timer health_timer_;                        // until it is tried again
-  bool connected_ = false;                          // its SETTINGS have come
-  bool closing_ = false;                            // the hub knows of its end
-  bool lost_ = false;                               // there is no socket any more
-  std::string why_closed_;                          // by the policy
+  Stage stage_ = Stage::connecting;
+  std::string why_closed_;  // by the policy
   std::vector<StreamId> later_;
 };
 

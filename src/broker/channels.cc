@@ -52,6 +52,7 @@ void Channels::compile(PoolId id, const pool::PoolPolicy& policy) {
                                                          : endpoint.address());
   }
   program->retry_buffer = policy.channels.retry.buffer;
+  program->logs_calls = policy.channels.access_log;
   Http2Connection::Settings settings;
   settings.stream_window = static_cast<uint32_t>(policy.channels.stream_buffer);
   settings.max_header_bytes = policy.channels.max_header_bytes;
@@ -111,8 +112,9 @@ std::vector<channel::Hub::Expired> Channels::expire() {
 
 // ---- local clients ----
 
-void Channels::begin(ConnectionId id, PoolId pool, UniqueFd end) {
-  auto client = std::make_unique<Client>(*this, id, pool, std::move(end), program_of(pool).local);
+void Channels::begin(ConnectionId id, PoolId pool, AccessRecord::Client program, UniqueFd end) {
+  auto client =
+      std::make_unique<Client>(*this, id, pool, program, std::move(end), program_of(pool).local);
   Client& added = *client;
   const bool fresh = clients_.emplace(id, std::move(client)).second;
   BERTH_CHECK(fresh, "a lease has one local client");
@@ -183,15 +185,7 @@ void Channels::close_some() {
 void Channels::end_those_over() {
   for (const uint64_t number : std::exchange(over_, {})) {
     const auto at = peers_.find(number);
-    if (at == peers_.end()) continue;
-    if (auto* client = dynamic_cast<Client*>(at->second)) {
-      const ConnectionId id = client->id();
-      end(id);
-      gone_(id);
-    } else if (auto* upstream = dynamic_cast<Upstream*>(at->second)) {
-      upstreams_.erase(upstream->id());
-      dials_.release_slot();
-    }
+    if (at != peers_.end()) at->second->depart();
   }
 }
 

@@ -16,6 +16,7 @@
 
 #include "base/ids.h"
 #include "base/unique_fd.h"
+#include "broker/access_log.h"
 #include "broker/channel_dials.h"
 #include "broker/http2_socket.h"
 #include "channel/hub.h"
@@ -47,9 +48,9 @@ class Channels {
   std::vector<channel::Hub::Expired> expire();
 
   // --- local clients ---
-  // Takes over the end of a client's socket that is ours. The slot of the fd budget is the
-  // caller's.
-  void begin(ConnectionId client, PoolId pool, UniqueFd end);
+  // Takes over the end of a client's socket that is ours; `program` holds the other. The slot of
+  // the fd budget is the caller's.
+  void begin(ConnectionId client, PoolId pool, AccessRecord::Client program, UniqueFd end);
   // Closes it. No effect if there is none.
   void end(ConnectionId client);
 
@@ -90,6 +91,7 @@ class Channels {
   // channel_calls.cc
   void begin_call(Client& client, wire::Http2Stream& from, wire::Http2Headers&& request, bool end);
   void end_call(Call& call);
+  void write_line(const Call& call);
   void shorten_timeout(wire::Http2Headers& request, TimePoint until) const;
   void send_request(Call& call, Upstream& upstream);
   void more_request(Call& call, std::string_view bytes, bool end);
@@ -111,6 +113,7 @@ class Channels {
     bool watches_health = false;
     std::vector<std::string> authorities;  // of the endpoints
     size_t retry_buffer = 0;
+    bool logs_calls = false;
     wire::Http2Connection::Settings local;
     wire::Http2Connection::Settings upstream;
   };

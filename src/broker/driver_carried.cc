@@ -40,8 +40,10 @@ void PoolDriver::hand_over_channel(const pool::Grant& grant, Recipient& to) {
   const bool taken = to.take(grant, fds);
   release_slots(static_cast<uint32_t>(ends.size()));
   if (!taken) return;
+  const pool::SessionInfo& info = depot_.session(grant.ticket.session)->info;
   for (size_t i = 0; i < ends.size(); ++i) {
-    channels_.begin(grant.leases[i].connection, grant.pool, std::move(ends[i].program));
+    channels_.begin(grant.leases[i].connection, grant.pool, {info.pid, info.uid},
+                    std::move(ends[i].program));
   }
 }
 

@@ -1,8 +1,10 @@
 // GrpcCode: the status of a call, as gRPC numbers it (gRPC's statuscodes.md).
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 namespace berth::channel {
 
@@ -26,6 +28,29 @@ enum class GrpcCode : uint8_t {
   unauthenticated = 16,
 };
 inline constexpr size_t kGrpcCodes = static_cast<size_t>(GrpcCode::unauthenticated) + 1;
+
+inline constexpr std::array<std::string_view, kGrpcCodes> kGrpcCodeNames = {
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED"};
+
+constexpr std::string_view name_of(GrpcCode code) {
+  return kGrpcCodeNames[static_cast<size_t>(code)];
+}
 
 // A set of codes, one bit each.
 using GrpcCodes = uint32_t;

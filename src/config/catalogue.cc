@@ -232,6 +232,7 @@ const std::vector<Setting<PoolPolicy>>& pool_settings() {
        Effect::new_dials, kChannelPools},
       {"max_header_bytes", channels(&C::max_header_bytes, Size{kLeastHeaders, kMostHeaders}),
        Effect::new_dials, kChannelPools},
+      {"access_log", channels(&C::access_log, Flag{}), Effect::reload, kChannelPools},
   };
   return settings;
 }

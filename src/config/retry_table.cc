@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/nearest.h"
+#include "channel/grpc_code.h"
 #include "config/kinds.h"
 #include "config/text.h"
 
@@ -19,12 +20,8 @@ using namespace std::chrono_literals;
 constexpr int64_t kMostAttempts = 10;  // each may be a call that the server has carried out
 constexpr Time kBackoff{1ms, 1min, ZeroIs::refused};
 
-// In the order of their numbers, from 0 on (gRPC, doc/statuscodes.md).
-constexpr std::array kCodes = std::to_array<std::string_view>(
-    {"OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND",
-     "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED",
-     "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"});
-constexpr uint32_t kUnavailable = 1u << 14;
+constexpr const auto& kCodes = channel::kGrpcCodeNames;
+constexpr channel::GrpcCodes kUnavailable = channel::only(channel::GrpcCode::unavailable);
 
 constexpr std::array kNames = std::to_array<std::string_view>({"attempts", "codes", "backoff"});
 constexpr const char* kExample = "{attempts = 3, codes = [\"UNAVAILABLE\"], backoff = \"100ms\"}";

@@ -98,6 +98,7 @@ struct ChannelSettings {
   bool health = false;  // channels are used while grpc.health.v1 says that they serve
   size_t max_header_bytes = size_t{64} << 10;  // of a header block as RFC 9113, 6.5.2 counts it
   size_t stream_buffer = size_t{256} << 10;    // of a stream's data, each way
+  bool access_log = false;                     // a line for each call
 
   friend bool operator==(const ChannelSettings&, const ChannelSettings&) = default;
 };

@@ -2,6 +2,8 @@
 
 import contextlib
 import itertools
+import json
+import os
 import re
 import signal
 import socket
@@ -124,6 +126,52 @@ def test_an_odd_authority_does_no_harm(berthd, serve, dial):
     for authority in "localhost", "/run/berth/up.sock", "%2Frun%2Fup", "a b", "user@host:1":
         with contextlib.closing(dial(daemon, ("grpc.default_authority", authority))) as client:
             assert client.call("echo", b"fine") == b"fine"
+
+
+# ---- the access log ----
+
+
+def lines_of(daemon):
+    return [json.loads(line) for line in daemon.log().splitlines() if line.startswith("{")]
+
+
+def test_the_access_log_has_a_line_of_json_for_each_call(berthd, serve, dial):
+    server = serve()
+    daemon = berthd(pool(server, access_log=True))
+    client = dial(daemon)
+    client.call("echo", b"12345")
+    error_of(client.start("fail", json.dumps({"code": "NOT_FOUND", "text": "no"}).encode()))
+    held = client.start("hold")
+    wait_until(lambda: server.state("hold") == 1, "it is there")
+    held.cancel()
+    wait_until(lambda: len(lines_of(daemon)) == 3, "all are over")
+    echoed, failed, cancelled = lines_of(daemon)
+    assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", echoed["time"])
+    assert (echoed["pool"], echoed["pid"], echoed["uid"]) == ("up", os.getpid(), os.getuid())
+    assert (echoed["method"], echoed["server"], echoed["attempts"]) == ("/up/echo", server.address, 1)
+    assert (echoed["request_bytes"], echoed["response_bytes"]) == (10, 10)
+    assert (echoed["http_status"], echoed["status"], echoed["ended_by"]) == ("200", "OK", "server")
+    assert 0 <= echoed["waited_ms"] <= echoed["ms"] < 60_000
+    assert (failed["status"], failed["ended_by"]) == ("NOT_FOUND", "server")
+    assert (cancelled["status"], cancelled["ended_by"]) == ("CANCELLED", "client")
+
+
+def test_of_a_call_that_no_server_got_it_says_why(berthd, dial):
+    daemon = berthd({"up": {"endpoints": [f"grpc://127.0.0.1:{free_port()}"], "access_log": True}})
+    error_of(dial(daemon).start("echo"))
+    wait_until(lambda: lines_of(daemon), "it is over")
+    line, = lines_of(daemon)
+    assert (line["status"], line["ended_by"], line["attempts"]) == ("UNAVAILABLE", "berthd", 0)
+    assert "refused" in line["message"] and "server" not in line
+
+
+def test_without_access_log_there_is_no_line(berthd, serve, dial):
+    daemon = berthd(pool(serve()))
+    dial(daemon).call("echo")
+    daemon.reload(pool(serve("other"), access_log=True))
+    dial(daemon).call("echo")
+    wait_until(lambda: lines_of(daemon), "the second has one")
+    assert len(lines_of(daemon)) == 1
 
 
 # ---- deadlines and cancelling ----
