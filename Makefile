@@ -224,7 +224,7 @@ $(BUILD)/test/fuzz/tls_engine: $(call objs,$(base) test/fuzz/tls_engine.cc test/
 $(BUILD)/test/fuzz/http2: $(call objs,$(base) test/fuzz/http2.cc $(wildcard src/wire/http2_*.cc))
 	$(call run,LINK) $(link) -o $@ $(inputs) $(BUILD_LIBS)
 
-$(BUILD)/test/bin/grpc_lease: $(BUILD)/obj/test/support/bin/grpc_lease.o $(generated)
+$(addprefix $(BUILD)/test/bin/grpc_,lease peer): $(BUILD)/test/bin/%: $(BUILD)/obj/test/support/bin/%.o $(generated)
 	$(call run,LINK) $(link) -o $@ $(inputs) $(BUILD_LIBS)
 
 $(BUILD)/test/bin/%: $(BUILD)/obj/test/support/bin/%.o $(BUILD)/lib/libberth.a

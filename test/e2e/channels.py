@@ -14,29 +14,29 @@ PROGRAM = pathlib.Path(__file__).with_name("programs") / "grpc_upstream.py"
 UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 # Of its own, not shared with others in this process; and it does not wait long before it dials again.
 ALONE = [("grpc.use_local_subchannel_pool", 1), ("grpc.initial_reconnect_backoff_ms", 100),
-         ("grpc.min_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 200)]
+         ("grpc.max_reconnect_backoff_ms", 200)]
 
 
 class GrpcUpstream:
-    """programs/grpc_upstream.py; options are those of gRPC, such as max_concurrent_streams."""
+    """programs/grpc_upstream.py, whose options are those of gRPC, such as max_concurrent_streams; or another program
+    with methods of the same names, given by the words before its port."""
 
-    def __init__(self, folder, name="up", port=None, tls=None, **options):
+    def __init__(self, folder, name="up", port=None, tls=None, command=None, **options):
         self._folder = pathlib.Path(folder)
         self._folder.mkdir(exist_ok=True)
-        self._name = name
         self.port = port or free_port()
         self._tls = tls
         self.address = f"127.0.0.1:{self.port}"
         self.url = f"{'grpcs' if tls else 'grpc'}://{self.address}"
-        self._options = [f"{key}={value}" for key, value in options.items()]
+        arguments = [] if command else [name, *(f"{key}={value}" for key, value in options.items())]
+        self._command = [*(command or ["/usr/bin/python3", PROGRAM]), self.port, *arguments]
         self._running = None
         self._direct = None
         self.start()
 
     def start(self):
         environment = {"CERTIFICATE": str(self._tls.file), "KEY": str(self._tls.key)} if self._tls else {}
-        self._running = Program(self._folder, "/usr/bin/python3", PROGRAM, self.port, self._name, *self._options,
-                                environment=environment)
+        self._running = Program(self._folder, *self._command, environment=environment)
         self._running.ready(lambda: try_connect(self.port))
 
     def state(self, name):

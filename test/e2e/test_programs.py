@@ -20,7 +20,7 @@ import pytest
 from processes import DEADLINE_S, NOBODY, Program, free_port
 from servers import MariaDB, PostgreSQL, need
 
-NPM_VERSIONS = {"ioredis": "@5.4.1"}
+NPM_VERSIONS = {"ioredis": "@5.4.1", "@grpc/grpc-js": "@1.14.7"}
 JDBC = pathlib.Path("/usr/share/java/postgresql.jar")
 
 

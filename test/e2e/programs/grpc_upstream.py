@@ -67,6 +67,18 @@ def fail_late(request, context):
     fail(request, context)
 
 
+def refuse(request, context):
+    """With these details of the status."""
+    context.set_trailing_metadata((("why-bin", b"\0\xff"), ("grpc-status-details-bin", request)))
+    context.abort(grpc.StatusCode.FAILED_PRECONDITION, "not so: 100 % über")
+
+
+def leave(request, context):
+    """Cancels the call."""
+    yield b"first"
+    context.cancel()
+
+
 def flaky(request, context):
     """UNAVAILABLE as often as the request says."""
     if counts["flaky"] <= int(request):
@@ -84,6 +96,12 @@ def hold(request, context):
 def patience(request, context):
     """For how many seconds its client still waits."""
     return str(context.time_remaining()).encode()
+
+
+def linger(request, context):
+    """Answers, and goes on as `hold`."""
+    yield b"first"
+    hold(request, context)
 
 
 def set_free(request, context):
@@ -128,12 +146,12 @@ def watched(method):
         with counted(method.__name__, context):
             yield from method(request, context)
 
-    return stream if method in (count, both, fail_late) else unary
+    return stream if method in (count, both, fail_late, leave, linger) else unary
 
 
 METHODS = {f"/up/{method.__name__}": kind(watched(method)) for kind, methods in {
-    grpc.unary_unary_rpc_method_handler: [echo, who, fail, flaky, hold],
-    grpc.unary_stream_rpc_method_handler: [count, fail_late],
+    grpc.unary_unary_rpc_method_handler: [echo, who, fail, refuse, flaky, hold],
+    grpc.unary_stream_rpc_method_handler: [count, fail_late, leave, linger],
     grpc.stream_unary_rpc_method_handler: [length],
     grpc.stream_stream_rpc_method_handler: [both],
 }.items() for method in methods}
