@@ -19,25 +19,29 @@ ALONE = [("grpc.use_local_subchannel_pool", 1), ("grpc.initial_reconnect_backoff
 
 class GrpcUpstream:
     """programs/grpc_upstream.py, whose options are those of gRPC, such as max_concurrent_streams; or another program
-    with methods of the same names, given by the words before its port."""
+    with methods of the same names, given by the words before its port.
 
-    def __init__(self, folder, name="up", port=None, tls=None, command=None, **options):
+    within  words of a command that starts it, such as nsenter
+    """
+
+    def __init__(self, folder, name="up", port=None, tls=None, host="127.0.0.1", command=None, within=(), **options):
         self._folder = pathlib.Path(folder)
         self._folder.mkdir(exist_ok=True)
         self.port = port or free_port()
         self._tls = tls
-        self.address = f"127.0.0.1:{self.port}"
+        self.host = host
+        self.address = f"{host}:{self.port}"
         self.url = f"{'grpcs' if tls else 'grpc'}://{self.address}"
         arguments = [] if command else [name, *(f"{key}={value}" for key, value in options.items())]
-        self._command = [*(command or ["/usr/bin/python3", PROGRAM]), self.port, *arguments]
+        self._command = [*within, *(command or ["/usr/bin/python3", PROGRAM]), self.port, *arguments]
         self._running = None
         self._direct = None
         self.start()
 
     def start(self):
-        environment = {"CERTIFICATE": str(self._tls.file), "KEY": str(self._tls.key)} if self._tls else {}
-        self._running = Program(self._folder, *self._command, environment=environment)
-        self._running.ready(lambda: try_connect(self.port))
+        keys = {"CERTIFICATE": str(self._tls.file), "KEY": str(self._tls.key)} if self._tls else {}
+        self._running = Program(self._folder, *self._command, environment={"HOST": self.host, **keys})
+        self._running.ready(lambda: try_connect(self.port, self.host))
 
     def state(self, name):
         """What it has counted, asked past berthd; only without TLS."""

@@ -68,8 +68,11 @@ class Names:
         self.resolv_conf.write_text(f"nameserver {server.address}\n")
 
     def daemon(self, endpoint, **settings):
-        pool = {"redis": {"endpoints": [endpoint], "dns_refresh": "1s", "max_connections": 100, **settings}}
-        return self._berthd(pool, within=[*need("unshare"), "--mount", "sh", "-c", _BIND, self.resolv_conf])
+        return self.daemon_of({"redis": {"endpoints": [endpoint], "dns_refresh": "1s", "max_connections": 100,
+                                         **settings}})
+
+    def daemon_of(self, pools):
+        return self._berthd(pools, within=[*need("unshare"), "--mount", "sh", "-c", _BIND, self.resolv_conf])
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """A gRPC server on 127.0.0.1 for the stories of channel pools: grpc_upstream.py PORT NAME [OPTION=NUMBER...]
 
-Methods take and give bytes; what they are called says how many of them. CERTIFICATE and KEY of the environment: TLS.
+Methods take and give bytes; what they are called says how many of them. In the environment: HOST, an address other
+than 127.0.0.1; CERTIFICATE and KEY for TLS.
 SIGTERM ends it as a server should: GOAWAY, and what is under way goes on to its end.
 """
 
@@ -17,6 +18,7 @@ from concurrent import futures
 import grpc
 
 PORT, NAME, *OPTIONS = sys.argv[1:]
+ADDRESS = f"{os.environ.get('HOST', '127.0.0.1')}:{PORT}"
 changes = threading.Condition()
 counts = collections.Counter()
 peers = set()
@@ -168,9 +170,9 @@ options += [(f"grpc.{name}", int(value)) for name, value in (option.split("=") f
 server = grpc.server(futures.ThreadPoolExecutor(100), handlers=[Up()], options=options)
 if "KEY" in os.environ:
     certificate, key = (pathlib.Path(os.environ[name]).read_bytes() for name in ("CERTIFICATE", "KEY"))
-    server.add_secure_port(f"127.0.0.1:{PORT}", grpc.ssl_server_credentials([(key, certificate)]))
+    server.add_secure_port(ADDRESS, grpc.ssl_server_credentials([(key, certificate)]))
 else:
-    server.add_insecure_port(f"127.0.0.1:{PORT}")
+    server.add_insecure_port(ADDRESS)
 end = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: end.set())
 server.start()
