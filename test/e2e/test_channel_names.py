@@ -7,8 +7,8 @@ from processes import free_port, wait_until
 pytest.importorskip("grpc")
 
 from channels import Gate, GrpcUpstream, Load, socket_of  # noqa: E402
-from test_channels import dial  # noqa: E402, F401
-from test_names import both_resolvers, closes, connections, names, namespaces, place, started  # noqa: E402, F401
+from test_channels import RETRY, dial  # noqa: E402, F401
+from test_names import both_resolvers, connections, names, namespaces, place, started  # noqa: E402, F401
 
 HOSTS = ["127.0.0.2", "127.0.0.3", "127.0.0.4"]
 
@@ -62,9 +62,22 @@ def test_a_call_outlives_the_address_of_its_server_in_a_name(names, three, dial,
     wait_until(lambda: set(connections(daemon, port)) == {HOSTS[1]}, "the old one is closed")
 
 
-def test_a_service_that_gains_a_server_has_it_take_part(names, three, dial):  # noqa: F811
+def test_a_service_whose_hosts_come_one_after_another_has_them_take_part(names, three, dial):  # noqa: F811
     hosts = {f"s{i}.test": [host] for i, host in enumerate(HOSTS)}
-    records = [(f"s{i}.test", three[0].port, 10, 10) for i in range(2)]
-    known = names(hosts=hosts, services={"_grpc._tcp.test": [*records, ("s2.test", three[0].port, 20, 10)]})
+    records = [(f"s{i}.test", three[0].port, 10, 10) for i in range(len(HOSTS))]
+    known = names(hosts={"s0.test": HOSTS[:1]}, services={"_grpc._tcp.test": records})
     client = dial(known.daemon_of(pool("grpc://_grpc._tcp.test", resolver="dns")))
-    wait_until(lambda: {client.call("who").decode() for _ in range(4)} == set(HOSTS[:2]), "those of the first priority")
+    assert client.call("who").decode() == HOSTS[0]
+    known.server.tell(hosts)
+    wait_until(lambda: {client.call("who").decode() for _ in range(3)} == set(HOSTS), "all three take part")
+
+
+def test_failover_follows_the_priorities_of_a_service(names, three, dial):  # noqa: F811
+    hosts = {f"s{i}.test": [host] for i, host in enumerate(HOSTS)}
+    records = [(f"s{i}.test", three[0].port, 30 - 10 * i, 10) for i in range(len(HOSTS))]
+    known = names(hosts=hosts, services={"_grpc._tcp.test": records})
+    settings = {"resolver": "dns", "balance": "failover", "retry": RETRY}
+    client = dial(known.daemon_of(pool("grpc://_grpc._tcp.test", **settings)))
+    for server in reversed(three):
+        assert {client.call("who").decode() for _ in range(10)} == {server.host}
+        server.kill()
