@@ -139,7 +139,7 @@ class Berthd:
 
     def _tcp_rows(self, port):
         inodes = self._socket_inodes()
-        rows = [row.split() for row in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        rows = [row.split() for row in pathlib.Path(f"/proc/{self.pid}/net/tcp").read_text().splitlines()[1:]]
         return [row for row in rows if row[9] in inodes and row[2].endswith(f":{port:04X}")]
 
     def _socket_inodes(self):
@@ -152,7 +152,7 @@ class Berthd:
     def _unix_sockets(self):
         """Its SEQPACKET sockets: the listening ones and a socket for each session."""
         inodes = self._socket_inodes()
-        rows = [row.split() for row in pathlib.Path("/proc/net/unix").read_text().splitlines()[1:]]
+        rows = [row.split() for row in pathlib.Path(f"/proc/{self.pid}/net/unix").read_text().splitlines()[1:]]
         return sum(row[4] == "0005" and row[6] in inodes for row in rows)
 
     def wake_ups(self):

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import subprocess
 import threading
 
 import grpc
@@ -21,7 +22,7 @@ class GrpcUpstream:
     """programs/grpc_upstream.py, whose options are those of gRPC, such as max_concurrent_streams; or another program
     with methods of the same names, given by the words before its port.
 
-    within  words of a command that starts it, such as nsenter
+    within  words of a command that starts it, nsenter's: it is in another network, and only berthd can ask it
     """
 
     def __init__(self, folder, name="up", port=None, tls=None, host="127.0.0.1", command=None, within=(), **options):
@@ -33,6 +34,7 @@ class GrpcUpstream:
         self.address = f"{host}:{self.port}"
         self.url = f"{'grpcs' if tls else 'grpc'}://{self.address}"
         arguments = [] if command else [name, *(f"{key}={value}" for key, value in options.items())]
+        self._within = list(within)
         self._command = [*within, *(command or ["/usr/bin/python3", PROGRAM]), self.port, *arguments]
         self._running = None
         self._direct = None
@@ -41,7 +43,13 @@ class GrpcUpstream:
     def start(self):
         keys = {"CERTIFICATE": str(self._tls.file), "KEY": str(self._tls.key)} if self._tls else {}
         self._running = Program(self._folder, *self._command, environment={"HOST": self.host, **keys})
-        self._running.ready(lambda: try_connect(self.port, self.host))
+        self._running.ready(self._is_there)
+
+    def _is_there(self):
+        if not self._within:
+            return try_connect(self.port, self.host)
+        probe = f"import socket; socket.create_connection(({self.host!r}, {self.port}))"
+        return subprocess.run([*self._within, "/usr/bin/python3", "-c", probe], capture_output=True).returncode == 0
 
     def state(self, name):
         """What it has counted, asked past berthd; only without TLS."""

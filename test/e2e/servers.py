@@ -199,7 +199,10 @@ class Memcached:
 
 
 class Nginx:
-    """Answers every request with the number of its connection and the request's number on it, or as it is told."""
+    """Answers every request with the number of its connection and the request's number on it, or as it is told.
+
+    calls_of  a port: a server of gRPC, to which it passes the calls that come
+    """
 
     # tls: lines for the server, with its certificate.
     CONFIG = """
@@ -211,25 +214,28 @@ class Nginx:
           client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
           fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
           server {{
-            listen 127.0.0.1:{port}{ssl};
+            listen 127.0.0.1:{port}{how};
             {tls}
-            location / {{ return 200 "{answer}"; }}
+            location / {{ {answer}; }}
             location /status {{ stub_status; }}
           }}
         }}
     """
 
     def __init__(self, folder, keepalive_timeout="60s", keepalive_requests=1000, port=None,
-                 answer="$connection $connection_requests", tls=None, tls_options=""):
+                 answer="$connection $connection_requests", tls=None, tls_options="", calls_of=None):
         program, = need("nginx")
         self.port = port or free_port()
-        self.url = f"{'tls' if tls else 'tcp'}://127.0.0.1:{self.port}"
+        scheme = "grpc" + "s" * bool(tls) if calls_of else "tls" if tls else "tcp"
+        self.url = f"{scheme}://127.0.0.1:{self.port}"
         if tls:
             tls_options += f" ssl_certificate {tls.file}; ssl_certificate_key {tls.key};"
         config = pathlib.Path(folder, "nginx.conf")
         config.write_text(self.CONFIG.format(folder=folder, port=self.port, keepalive_timeout=keepalive_timeout,
-                                             keepalive_requests=keepalive_requests, answer=answer,
-                                             ssl=" ssl" if tls else "", tls=tls_options))
+                                             keepalive_requests=keepalive_requests, tls=tls_options,
+                                             how=" http2" * bool(calls_of) + " ssl" * bool(tls),
+                                             answer=f"grpc_pass grpc://127.0.0.1:{calls_of}" if calls_of else
+                                             f'return 200 "{answer}"'))
         self._running = Program(folder, program, "-p", folder, "-e", "stderr", "-c", config)
         self._running.ready(lambda: try_connect(self.port))
 
