@@ -1,5 +1,7 @@
 #include "channel/balancer.h"
 
+#include "base/check.h"
+
 namespace berth::channel {
 
 void Balancer::note_room(Subchannel& subchannel) {
@@ -51,6 +53,7 @@ Channel& Balancer::channel_of(const Subchannel& subchannel, const Channel* avoid
     if (&each == avoid && subchannel.with_room.size() > 1) continue;
     if (fewest == nullptr || each.streams.size() < fewest->streams.size()) fewest = &each;
   }
+  BERTH_CHECK(fewest != nullptr, "a channel is chosen where one has room");
   return *fewest;
 }
 

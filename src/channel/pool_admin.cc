@@ -132,6 +132,7 @@ void Pool::drain_one(TimePoint now, Subchannel& subchannel, Actions& actions) {
     if (channel.successor.valid()) return;
     if (fewest == nullptr || channel.streams.size() < fewest->streams.size()) fewest = &channel;
   });
+  BERTH_CHECK(fewest != nullptr, "one of too many is drained");
   drain(now, *fewest, CloseReason::overflow, actions);
 }
 

@@ -22,6 +22,7 @@ void Pool::move_to(TimePoint now, Stream& stream, StreamState state, Channel* ch
 
 void Pool::unlink(Stream& stream) {
   if (stream.state != StreamState::assigned) return list(stream.state).remove(stream);
+  BERTH_CHECK(stream.channel != nullptr, "a stream that is assigned has a channel");
   Channel& channel = *stream.channel;
   channel.streams.remove(stream);
   --channel.subchannel->streams;

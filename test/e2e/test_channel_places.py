@@ -184,7 +184,7 @@ def cable(as_root, folder):
 def test_a_server_whose_network_swallows_all_is_found_by_keepalive(cable, berthd, serve, dial):  # noqa: F811
     lost = serve("lost", host=cable.THERE, within=cable.there.within)
     near = serve("near", within=cable.here.within)
-    settings = {"keepalive_time": "10s", "keepalive_timeout": "1s", "dial_timeout": "500ms"}
+    settings = {"keepalive_time": "10s", "keepalive_timeout": "4s", "dial_timeout": "4s"}
     daemon = berthd(pool(lost, near, **settings), within=cable.here.within)
     client = dial(daemon)
     wait_until(lambda: {client.call("who") for _ in range(2)} == {b"lost", b"near"}, "both take part")
@@ -193,7 +193,7 @@ def test_a_server_whose_network_swallows_all_is_found_by_keepalive(cable, berthd
     cable.swallow()
     begun = time.monotonic()
     [ended] = wait_until(lambda: [call for call in calls if call.done()], "one ends")
-    assert time.monotonic() - begun < 13, "keepalive_time and keepalive_timeout, and some patience"
+    assert time.monotonic() - begun < 14 + 10, "keepalive_time and keepalive_timeout, and some patience"
     assert ended.code() == Status.UNAVAILABLE
     assert lost.address in ended.details() and "keepalive_timeout" in ended.details()
     assert {client.call("who") for _ in range(20)} == {b"near"}
