@@ -82,14 +82,14 @@ void ChannelDials::resolve(PoolId id, uint32_t index, Found found) {
   const Endpoint& endpoint = pool->policy.endpoints[index];
   const bool elsewhere =
       pool->policy.proxy_to(endpoint) != nullptr || !pool->policy.dial_command.empty();
-  if (elsewhere || net::literal_address(endpoint)) return found({{endpoint.address()}});
+  if (elsewhere || net::literal_address(endpoint)) return found({{{endpoint.address()}}});
   const Question question = question_of(endpoint, pool->policy);
   resolver_.distrust(question);  // the policy asks when it wants to know, and not more often
-  resolver_.ask(question, [found = std::move(found)](Resolver::Found addresses) {
-    if (!addresses.ok()) return found(addresses.status());
-    std::vector<std::string> texts;
-    for (const net::SocketAddress& each : *addresses) texts.push_back(each.text());
-    found(std::move(texts));
+  resolver_.ask(question, [found = std::move(found)](Resolver::Found answer) {
+    if (!answer.ok()) return found(answer.status());
+    std::vector<channel::Place> places;
+    for (const net::Place& each : *answer) places.push_back({each.address.text(), each.priority});
+    found(std::move(places));
   });
 }
 

@@ -19,6 +19,7 @@
 #include "broker/dialer.h"
 #include "broker/dialogues.h"
 #include "broker/resolver.h"
+#include "channel/place.h"
 #include "net/tls_stream.h"
 #include "pool/policy.h"
 #include "wire/proxy_handshake.h"
@@ -50,7 +51,7 @@ class ChannelDials {
 
   // The addresses of an endpoint, in order, each as dial() takes it; perhaps from within. One that
   // a proxy or a program reaches has its own.
-  using Found = std::function<void(absl::StatusOr<std::vector<std::string>>)>;
+  using Found = std::function<void(absl::StatusOr<std::vector<channel::Place>>)>;
   void resolve(PoolId pool, uint32_t endpoint, Found found);
 
   void dial(ConnectionId id, PoolId pool, uint32_t endpoint, const std::string& address);

@@ -219,16 +219,17 @@ void Channels::carry_out(const channel::End& action) {
 }
 
 void Channels::carry_out(const channel::Resolve& action) {
-  dials_.resolve(
-      action.pool, action.endpoint, [this, action](absl::StatusOr<std::vector<std::string>> found) {
-        const TimePoint now = loop_.now();
-        if (found.ok()) {
-          hub_.resolved(now, action.pool, action.endpoint, *found, actions_);
-        } else {
-          hub_.resolve_failed(now, action.pool, action.endpoint, text_of(found.status()), actions_);
-        }
-        pump();
-      });
+  dials_.resolve(action.pool, action.endpoint,
+                 [this, action](absl::StatusOr<std::vector<channel::Place>> found) {
+                   const TimePoint now = loop_.now();
+                   if (found.ok()) {
+                     hub_.resolved(now, action.pool, action.endpoint, *found, actions_);
+                   } else {
+                     hub_.resolve_failed(now, action.pool, action.endpoint, text_of(found.status()),
+                                         actions_);
+                   }
+                   pump();
+                 });
 }
 
 void Channels::carry_out(const channel::Dial& action) {

@@ -37,7 +37,7 @@ void Dialer::dial(ConnectionId id, Question question, SharedOptions options) {
   dial->named = !literal;
   dial->options = std::move(options);
   const Question& asked = (dials_[id] = std::move(dial))->question;
-  if (literal) return resolved(id, std::vector{*literal});
+  if (literal) return resolved(id, std::vector{net::Place{*literal}});
   resolver_.ask(Question(asked), [this, id](Resolver::Found found) {
     if (dials_.contains(id)) resolved(id, std::move(found));
   });
@@ -53,7 +53,7 @@ void Dialer::abandon(ConnectionId id) {
 
 void Dialer::resolved(ConnectionId id, Resolver::Found found) {
   if (!found.ok()) return finish(id, found.status());
-  dials_[id]->addresses = *std::move(found);
+  for (net::Place& place : *found) dials_[id]->addresses.push_back(std::move(place.address));
   advance(id);
 }
 

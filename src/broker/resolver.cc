@@ -7,7 +7,6 @@
 
 #include "base/limits.h"
 #include "base/log.h"
-#include "net/dial_order.h"
 
 namespace berth::broker {
 namespace {

@@ -23,6 +23,7 @@
 #include "loop/loop.h"
 #include "loop/timer.h"
 #include "net/answer.h"
+#include "net/dial_order.h"
 
 namespace berth::broker {
 
@@ -38,7 +39,7 @@ struct KnownName {
   TimePoint retry_at{};          // after a failure: no refresh before
   uint64_t turn = 0;             // dials so far
   Lookup lookup = Lookup::none;  // under way
-  std::vector<std::function<void(absl::StatusOr<std::vector<net::SocketAddress>>)>> askers;
+  std::vector<std::function<void(absl::StatusOr<std::vector<net::Place>>)>> askers;
   List<Upstream, &Upstream::name_link> users;
   ListLink<KnownName> idle_link;
   TimePoint due = kNever;  // as it stands in Resolver's index
@@ -55,7 +56,7 @@ class Resolver {
 
   // Addresses in the order in which they are to be dialled, or why there is none; perhaps from
   // within ask().
-  using Found = absl::StatusOr<std::vector<net::SocketAddress>>;
+  using Found = absl::StatusOr<std::vector<net::Place>>;
   using Callback = std::function<void(Found)>;
   void ask(const Question& question, Callback callback);
   // None of the addresses could be reached: who asks next gets new ones.

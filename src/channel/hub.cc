@@ -130,9 +130,9 @@ void Hub::closed(TimePoint now, ConnectionId id, Actions& actions) {
 
 // --- addresses ---
 
-void Hub::resolved(TimePoint now, PoolId id, uint32_t endpoint,
-                   const std::vector<std::string>& addresses, Actions& actions) {
-  if (Pool* pool = find(id)) pool->resolved(now, endpoint, addresses, actions);
+void Hub::resolved(TimePoint now, PoolId id, uint32_t endpoint, const std::vector<Place>& places,
+                   Actions& actions) {
+  if (Pool* pool = find(id)) pool->resolved(now, endpoint, places, actions);
 }
 
 void Hub::resolve_failed(TimePoint now, PoolId id, uint32_t endpoint, std::string_view text,

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "channel/actions.h"
+#include "channel/place.h"
 #include "channel/policy.h"
 #include "channel/pool.h"
 #include "channel/records.h"
@@ -89,9 +90,10 @@ class Hub {
   void closed(TimePoint now, ConnectionId channel, Actions& actions);
 
   // --- addresses ---
-  // In order of preference. Of a pool at most kMaxAddresses are used. None is a failure.
-  void resolved(TimePoint now, PoolId pool, uint32_t endpoint,
-                const std::vector<std::string>& addresses, Actions& actions);
+  // In order of preference, by priority first. Of a pool at most kMaxAddresses are used. None is a
+  // failure.
+  void resolved(TimePoint now, PoolId pool, uint32_t endpoint, const std::vector<Place>& places,
+                Actions& actions);
   void resolve_failed(TimePoint now, PoolId pool, uint32_t endpoint, std::string_view text,
                       Actions& actions);
 

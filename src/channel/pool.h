@@ -19,6 +19,7 @@
 #include "base/slab.h"
 #include "channel/actions.h"
 #include "channel/balancer.h"
+#include "channel/place.h"
 #include "channel/policy.h"
 #include "channel/records.h"
 #include "channel/subchannel.h"
@@ -79,7 +80,7 @@ class Pool {
   void channel_due(TimePoint now, Channel& channel, Actions& actions);
 
   // --- addresses (pool_addresses.cc) ---
-  void resolved(TimePoint now, uint32_t endpoint, const std::vector<std::string>& addresses,
+  void resolved(TimePoint now, uint32_t endpoint, const std::vector<Place>& places,
                 Actions& actions);
   void resolve_failed(TimePoint now, uint32_t endpoint, std::string_view text, Actions& actions);
 
@@ -199,6 +200,7 @@ class Pool {
   void dial_each(TimePoint now, Actions& actions);
   void dial_first(TimePoint now, Actions& actions);
   void give_way(TimePoint now, const Subchannel& reached, Actions& actions);
+  bool is_spare(const Subchannel& subchannel, bool (*good)(const Subchannel&)) const;
   void dial_for_waiters(TimePoint now, Actions& actions);
   Subchannel* with_fewest(TimePoint now) const;
   uint32_t expected_room(const Subchannel& subchannel) const;
@@ -214,7 +216,7 @@ class Pool {
   Source* answered(TimePoint now, uint32_t endpoint, Actions& actions);
   bool knows_address_of(uint32_t endpoint) const;
   Subchannel* find(uint32_t endpoint, std::string_view address) const;
-  void set_addresses(uint32_t endpoint, const std::vector<std::string>& addresses);
+  void set_addresses(uint32_t endpoint, const std::vector<Place>& places);
   void drop_gone(TimePoint now, Actions& actions);
   void erase_if_gone(Subchannel& subchannel);
   void sort_subchannels();
@@ -233,6 +235,7 @@ class Pool {
   ChannelPolicy policy_;
   Shared& shared_;
   Subchannels subchannels_;  // by rank; those that are gone too, until their channels are
+  bool has_spares_ = false;  // an endpoint has addresses of several priorities
   Balancer balancer_;
   std::vector<Source> sources_;                     // one for each endpoint
   std::array<StreamList, kStreamStates> by_state_;  // of assigned ones none: channels have them

@@ -40,9 +40,9 @@ Pool::Source* Pool::answered(TimePoint now, uint32_t endpoint, Actions& actions)
   return nullptr;
 }
 
-void Pool::resolved(TimePoint now, uint32_t endpoint, const std::vector<std::string>& addresses,
+void Pool::resolved(TimePoint now, uint32_t endpoint, const std::vector<Place>& places,
                     Actions& actions) {
-  if (addresses.empty()) {
+  if (places.empty()) {
     return resolve_failed(now, endpoint, name_of(endpoint) + " has no address", actions);
   }
   Source* const source = answered(now, endpoint, actions);
@@ -51,7 +51,7 @@ void Pool::resolved(TimePoint now, uint32_t endpoint, const std::vector<std::str
   source->backoff.succeed();
   source->ask_at =
       policy_.dns_refresh == Duration::zero() ? kNever : after(now, policy_.dns_refresh);
-  set_addresses(endpoint, addresses);
+  set_addresses(endpoint, places);
   drop_gone(now, actions);
   settle(now, actions);
 }
@@ -85,7 +85,7 @@ Subchannel* Pool::find(uint32_t endpoint, std::string_view address) const {
   return nullptr;
 }
 
-void Pool::set_addresses(uint32_t endpoint, const std::vector<std::string>& addresses) {
+void Pool::set_addresses(uint32_t endpoint, const std::vector<Place>& places) {
   size_t others = 0;
   for (const auto& each : subchannels_) {
     if (each->endpoint == endpoint) {
@@ -95,7 +95,7 @@ void Pool::set_addresses(uint32_t endpoint, const std::vector<std::string>& addr
     }
   }
   uint32_t order = 0;
-  for (const std::string& address : addresses) {
+  for (const auto& [address, priority] : places) {
     if (others + order >= kMaxAddresses) break;
     Subchannel* subchannel = find(endpoint, address);
     if (subchannel == nullptr) {
@@ -106,6 +106,7 @@ void Pool::set_addresses(uint32_t endpoint, const std::vector<std::string>& addr
       continue;  // it stands there twice
     }
     subchannel->gone = false;
+    subchannel->priority = priority;
     subchannel->rank = uint64_t{endpoint} << 32 | order++;
   }
   sort_subchannels();
@@ -114,6 +115,11 @@ void Pool::set_addresses(uint32_t endpoint, const std::vector<std::string>& addr
 void Pool::sort_subchannels() {
   std::sort(subchannels_.begin(), subchannels_.end(),
             [](const auto& a, const auto& b) { return a->rank < b->rank; });
+  const auto differ = [](const auto& a, const auto& b) {
+    return a->endpoint == b->endpoint && a->priority != b->priority;
+  };
+  has_spares_ =
+      std::adjacent_find(subchannels_.begin(), subchannels_.end(), differ) != subchannels_.end();
 }
 
 void Pool::drop_gone(TimePoint now, Actions& actions) {

@@ -5,6 +5,17 @@
 #include "channel/pool.h"
 
 namespace berth::channel {
+namespace {
+
+bool is_ready(const Subchannel& subchannel) {
+  return !subchannel.list(State::ready).empty();
+}
+
+bool works(const Subchannel& subchannel) {
+  return is_ready(subchannel) || subchannel.under_way();
+}
+
+}  // namespace
 
 void Pool::settle(TimePoint now, Actions& actions) {
   serve(now, actions);
@@ -27,11 +38,24 @@ void Pool::seek(TimePoint now, Actions& actions) {
   replace_expired(now, actions);
 }
 
-// One channel to each, lest there be nothing to choose from.
+// One channel to each, lest there be nothing to choose from; to spares while they are needed.
 void Pool::dial_each(TimePoint now, Actions& actions) {
   for (const auto& each : subchannels_) {
-    if (each->lasting() == 0 && each->may_dial(now)) dial(now, *each, actions);
+    if (is_spare(*each, is_ready)) {
+      drain_all(now, *each, CloseReason::renewed, actions);
+    } else if (each->lasting() == 0 && each->may_dial(now) && !is_spare(*each, works)) {
+      dial(now, *each, actions);
+    }
   }
+}
+
+// Of a service that has a good one of a lower priority number (RFC 2782: it is to be used).
+bool Pool::is_spare(const Subchannel& subchannel, bool (*good)(const Subchannel&)) const {
+  if (!has_spares_) return false;
+  return std::any_of(subchannels_.begin(), subchannels_.end(), [&](const auto& each) {
+    return !each->gone && each->endpoint == subchannel.endpoint &&
+           each->priority < subchannel.priority && good(*each);
+  });
 }
 
 // The first that works; none behind one that is ready or under way.
@@ -72,8 +96,7 @@ void Pool::dial_for_waiters(TimePoint now, Actions& actions) {
 Subchannel* Pool::with_fewest(TimePoint now) const {
   Subchannel* fewest = nullptr;
   for (const auto& each : subchannels_) {
-    const bool works = !each->list(State::ready).empty() || each->under_way();
-    if (!works || each->gone) continue;
+    if (!works(*each) || each->gone || is_spare(*each, works)) continue;
     const bool may = each->may_dial(now) && each->lasting() < policy_.max_channels;
     if (may && (fewest == nullptr || each->lasting() < fewest->lasting())) fewest = each.get();
     if (policy_.balance == Balance::failover) break;
@@ -89,7 +112,8 @@ uint32_t Pool::expected_room(const Subchannel& subchannel) const {
 // that works or is under way, to which what is there would give way.
 void Pool::replace_expired(TimePoint now, Actions& actions) {
   for (const auto& each : subchannels_) {
-    const bool works = !each->gone && (!each->list(State::ready).empty() || each->under_way());
+    if (is_spare(*each, works)) continue;
+    const bool last = policy_.balance == Balance::failover && !each->gone && works(*each);
     for (Channel& channel : each->list(State::ready)) {
       if (now < channel.expires_at || channel.successor.valid() || !each->may_dial(now)) continue;
       Channel& successor = dial(now, *each, actions);
@@ -97,7 +121,7 @@ void Pool::replace_expired(TimePoint now, Actions& actions) {
       channel.successor = successor.id;
       ask_soon(now, each->endpoint);
     }
-    if (works && policy_.balance == Balance::failover) return;
+    if (last) return;
   }
 }
 

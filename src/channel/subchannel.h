@@ -39,6 +39,7 @@ struct Subchannel {
   uint32_t endpoint = 0;  // index into ChannelPolicy::endpoints
   uint64_t rank = 0;      // by endpoint, then as the look-up had it
   std::string address;
+  uint16_t priority = 0;  // Place::priority
   bool gone = false;  // the endpoint has it no more
   std::string last_error;
   uint32_t known_limit = kAssumedStreams;  // what its server allowed last

@@ -67,12 +67,11 @@ std::vector<SocketAddress> family_order(const std::vector<SocketAddress>& addres
   return order;
 }
 
-std::vector<SocketAddress> dial_order(const std::vector<Target>& targets, uint64_t turn,
-                                      Random& random) {
-  std::vector<SocketAddress> order;
+std::vector<Place> dial_order(const std::vector<Target>& targets, uint64_t turn, Random& random) {
+  std::vector<Place> order;
   for (const Target* target : by_weight(targets, random)) {
     for (const SocketAddress& address : family_order(target->addresses, turn)) {
-      order.push_back(address);
+      order.push_back({address, target->priority});
     }
   }
   return order;

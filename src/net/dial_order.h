@@ -16,9 +16,14 @@ namespace berth::net {
 // at each dial all addresses of a family come first equally often; 0 leaves it as it is.
 std::vector<SocketAddress> family_order(const std::vector<SocketAddress>& addresses, uint64_t turn);
 
+// An address of a target.
+struct Place {
+  SocketAddress address;
+  uint16_t priority = 0;  // the target's
+};
+
 // The same for all targets, one after another, by priority and weight.
-std::vector<SocketAddress> dial_order(const std::vector<Target>& targets, uint64_t turn,
-                                      Random& random);
+std::vector<Place> dial_order(const std::vector<Target>& targets, uint64_t turn, Random& random);
 
 // Whether both name the same addresses, each once, in whatever order.
 bool same_addresses(const Answer& a, const Answer& b);

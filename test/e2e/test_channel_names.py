@@ -81,3 +81,17 @@ def test_failover_follows_the_priorities_of_a_service(names, three, dial):  # no
     for server in reversed(three):
         assert {client.call("who").decode() for _ in range(10)} == {server.host}
         server.kill()
+
+
+def test_the_spare_hosts_of_a_service_serve_while_no_other_works(names, three, dial):  # noqa: F811
+    hosts = {f"s{i}.test": [host] for i, host in enumerate(HOSTS)}
+    records = [(f"s{i}.test", three[0].port, priority, 10) for i, priority in enumerate((10, 10, 20))]
+    known = names(hosts=hosts, services={"_grpc._tcp.test": records})
+    settings = {"resolver": "dns", "retry": RETRY}
+    client = dial(known.daemon_of(pool("grpc://_grpc._tcp.test", **settings)))
+    wait_until(lambda: {client.call("who").decode() for _ in range(10)} == set(HOSTS[:2]), "both of the first")
+    for server in three[:2]:
+        server.kill()
+    assert {client.call("who").decode() for _ in range(10)} == set(HOSTS[2:])
+    three[0].start()
+    wait_until(lambda: {client.call("who").decode() for _ in range(10)} == set(HOSTS[:1]), "it has all again")

@@ -101,6 +101,7 @@ void World::judge(const channel::Dial& dial) {
   expect(!channels.contains(dial.channel), "an id is given once", id);
   expect(may_dial(index) && wanted(index), "only a pool that is wanted dials", id);
   expect(is_known(pool, dial.address), "only an address that was found is dialled", id);
+  expect(!is_spare(index, dial.address), "no spare is dialled while what it is for works", id);
   judge_backoff(pool.addresses[dial.address]);
   const channel::Channel* const channel = hub.channel(dial.channel);
   if (channel == nullptr || !channel->replaces.valid()) return judge_need(pool, dial);
@@ -204,7 +205,9 @@ bool World::has_cause(const ChannelModel& channel, CloseReason reason) const {
   const PoolModel& pool = pools[channel.pool];
   switch (reason) {
     case CloseReason::age: return is_old(channel) && gave_way(channel);
-    case CloseReason::renewed: return (channel.renewed && gave_way(channel)) || pool.was_failover;
+    case CloseReason::renewed:
+      return (channel.renewed && gave_way(channel)) || pool.was_failover ||
+             is_spare(channel.pool, channel.address);
     case CloseReason::goaway: return channel.told_goaway;
     case CloseReason::address_gone: return !is_known(pool, channel.address);
     case CloseReason::idle:

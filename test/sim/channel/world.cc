@@ -27,6 +27,20 @@ bool World::is_ready(const ChannelModel& channel) const {
   return channel.up && serves && is_open(channel);
 }
 
+uint16_t World::priority_of(const std::string& address) {
+  return address == "h1.2" || address == "h2.1" || address == "h2.2" ? 10 : 0;
+}
+
+bool World::is_spare(size_t index, const std::string& address) const {
+  const std::string host = address.substr(0, address.find('.'));
+  return std::any_of(channels.begin(), channels.end(), [&](const auto& each) {
+    const ChannelModel& other = each.second;
+    return other.pool == index && other.address.starts_with(host + ".") &&
+           priority_of(other.address) < priority_of(address) &&
+           is_known(pools[index], other.address) && (is_ready(other) || is_under_way(other));
+  });
+}
+
 bool World::is_known(const PoolModel& pool, const std::string& address) const {
   return std::any_of(pool.known.begin(), pool.known.end(), [&](const auto& each) {
     return std::find(each.second.begin(), each.second.end(), address) != each.second.end();
@@ -343,7 +357,9 @@ void World::deliver_addresses(PoolId id, uint32_t endpoint) {
     if (fails) {
       hub.resolve_failed(now, id, endpoint, "no such name", actions);
     } else {
-      hub.resolved(now, id, endpoint, found, actions);
+      std::vector<channel::Place> places;
+      for (const std::string& each : found) places.push_back({each, priority_of(each)});
+      hub.resolved(now, id, endpoint, places, actions);
     }
   });
 }

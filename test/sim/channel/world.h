@@ -160,6 +160,10 @@ class World {
     return !channel.closing && !channel.leaving && !channel.told_goaway;
   }
   bool is_known(const PoolModel& pool, const std::string& address) const;
+  // Of some hosts, which are services, a few addresses are there for when no other works.
+  static uint16_t priority_of(const std::string& address);
+  // One that is preferred to it works, or is under way.
+  bool is_spare(size_t pool, const std::string& address) const;
   bool is_under_way(const ChannelModel& channel) const;
   static bool awaits_health(const ChannelModel& channel) {
     return channel.up && channel.checked && channel.silent_health;

@@ -49,7 +49,7 @@ class ResolverTest : public testing::Test {
   std::shared_ptr<std::string> ask(const Question& question) {
     auto told = std::make_shared<std::string>();
     resolver_.ask(question, [told](const Resolver::Found& found) {
-      *told = found.ok() ? found->front().text() : std::string(found.status().message());
+      *told = found.ok() ? found->front().address.text() : std::string(found.status().message());
     });
     return told;
   }
@@ -155,7 +155,8 @@ TEST_F(ResolverTest, WhoAsksFromWithinAnAnswerGetsIt) {
   std::string told;
   resolver_.ask(question("a"), [&](const Resolver::Found&) {
     resolver_.distrust(question("a"));
-    resolver_.ask(question("a"), [&](const Resolver::Found& found) { told = (*found)[0].text(); });
+    resolver_.ask(question("a"),
+                  [&](const Resolver::Found& found) { told = (*found)[0].address.text(); });
   });
   tell(answer({"127.0.0.1"}));
   tell(answer({"127.0.0.2"}));

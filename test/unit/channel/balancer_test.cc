@@ -128,6 +128,69 @@ TEST_F(Balancing, FailoverReturnsToTheFirstWhenItWorksAgain) {
   EXPECT_TRUE(closed(second, CloseReason::renewed));
 }
 
+TEST_F(Balancing, OfAServiceOnlyTheFirstPriorityIsUsedWhileItWorks) {
+  priorities = {{"c:1", 10}, {"d:1", 20}};
+  const PoolId pool = add(policy(), 4);
+  const std::vector<StreamId> streams = open(pool, 6);
+  EXPECT_EQ(addresses_dialed, (std::vector<std::string>{"a:1", "b:1"}));
+  EXPECT_NE(address_of(open(pool)), address_of(open(pool)));
+}
+
+TEST_F(Balancing, OfAServiceTheNextPriorityServesOnceNothingOfTheFirstWorks) {
+  priorities = {{"c:1", 10}, {"d:1", 20}};
+  down = {"a:1", "b:1"};
+  const PoolId pool = add(policy(), 4);
+  EXPECT_EQ(address_of(open(pool)), "c:1");
+  join(pool);
+  lose(dialed[2]);
+  down.insert("c:1");
+  pass(2s);
+  EXPECT_EQ(address_of(open(pool)), "d:1");
+}
+
+TEST_F(Balancing, OfAServiceTheFirstPriorityHasAllAgainWhenItWorksAgain) {
+  priorities = {{"c:1", 10}};
+  down = {"a:1", "b:1"};
+  const PoolId pool = add(policy(), 3);
+  const StreamId before = open(pool);
+  const ConnectionId spare = channel_of(before);
+  down = {"b:1"};
+  join(pool);
+  pass(1s);
+  EXPECT_EQ(address_of(open(pool)), "a:1");
+  EXPECT_EQ(state(spare), State::draining);
+  end(before);
+  EXPECT_TRUE(closed(spare, CloseReason::renewed));
+}
+
+TEST_F(Balancing, PrioritiesAreThoseOfOneServiceAndNotOfAnother) {
+  ChannelPolicy p = policy();
+  p.endpoints.push_back({Endpoint::Kind::tcp, "b", 1, ""});
+  priorities = {{"b:1", 10}};
+  resolves = Answer::never;
+  const PoolId pool = add(p);
+  join(pool);
+  resolve(pool, {"a:1"}, 0);
+  resolve(pool, {"b:1"}, 1);
+  EXPECT_EQ(count(pool, State::ready), 2u);
+}
+
+TEST_F(Balancing, ASpareIsNotRenewedWhileWhatItIsForIsUnderWay) {
+  priorities = {{"b:1", 10}};
+  down = {"a:1"};
+  const PoolId pool = add(policy(), 2);
+  const StreamId before = open(pool);
+  down.clear();
+  dials = Answer::never;
+  join(pool);
+  pass(1s);
+  ASSERT_EQ(dialing.size(), 1u) << "a:1 is tried again";
+  hub.renew(now, pool, actions);
+  carry_out();
+  EXPECT_EQ(dialing.size(), 1u);
+  end(before);
+}
+
 TEST_F(Balancing, FailoverRenewsNothingBehindAnAddressThatIsUnderWay) {
   down = {"a:1"};
   const PoolId pool = add(with(policy(), Balance::failover), 2);

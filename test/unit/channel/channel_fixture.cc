@@ -137,8 +137,17 @@ void ChannelTest::finish_closes() {
 }
 
 void ChannelTest::resolve(PoolId pool, std::vector<std::string> names, uint32_t endpoint) {
-  hub.resolved(now, pool, endpoint, names, actions);
+  hub.resolved(now, pool, endpoint, places(names), actions);
   carry_out();
+}
+
+std::vector<Place> ChannelTest::places(const std::vector<std::string>& names) const {
+  std::vector<Place> places;
+  for (const std::string& name : names) {
+    const auto at = priorities.find(name);
+    places.push_back({name, at == priorities.end() ? uint16_t{0} : at->second});
+  }
+  return places;
 }
 
 void ChannelTest::fail_resolve(PoolId pool, const char* text, uint32_t endpoint) {
@@ -168,7 +177,7 @@ void ChannelTest::carry_out() {
 void ChannelTest::on(const Resolve& resolve) {
   looked_up.push_back(resolve.endpoint);
   if (resolves == Answer::yes) {
-    hub.resolved(now, resolve.pool, resolve.endpoint, addresses, actions);
+    hub.resolved(now, resolve.pool, resolve.endpoint, places(addresses), actions);
   }
   if (resolves == Answer::no) {
     hub.resolve_failed(now, resolve.pool, resolve.endpoint, "a: no such name", actions);

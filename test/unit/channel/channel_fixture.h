@@ -61,6 +61,8 @@ class ChannelTest : public ::testing::Test {
   void serving(ConnectionId id, bool serves);
   void finish_closes();
   void resolve(PoolId pool, std::vector<std::string> addresses, uint32_t endpoint = 0);
+  // As a look-up tells of them, with their `priorities`.
+  std::vector<Place> places(const std::vector<std::string>& addresses) const;
   void fail_resolve(PoolId pool, const char* text = "a: no such name", uint32_t endpoint = 0);
 
   // Time passes and the timer fires when it should.
@@ -78,6 +80,7 @@ class ChannelTest : public ::testing::Test {
   uint32_t max_streams = 100;          // of servers
   std::set<std::string> down;          // addresses that refuse, whatever `dials` says
   std::vector<std::string> addresses;  // of endpoint 0
+  std::map<std::string, uint16_t> priorities;  // of addresses; else 0
 
   std::vector<ConnectionId> dialed;
   std::vector<std::string> addresses_dialed;

@@ -22,6 +22,13 @@ std::vector<std::string> texts(const std::vector<SocketAddress>& addresses) {
   return out;
 }
 
+std::vector<std::string> texts(const std::vector<Place>& places) {
+  std::vector<std::string> out;
+  out.reserve(places.size());
+  for (const Place& place : places) out.push_back(place.address.text());
+  return out;
+}
+
 using Texts = std::vector<std::string>;
 
 Texts order(const Texts& given, uint64_t turn = 0) {
@@ -72,6 +79,8 @@ TEST(DialOrder, AServicesLowestPriorityComesFirst) {
     EXPECT_EQ(texts(dial_order(targets, 0, random)),
               (Texts{"127.0.0.1:1", "[::1]:1", "127.0.0.3:3", "127.0.0.2:2"}));
   }
+  EXPECT_EQ(dial_order(targets, 0, random).front().priority, 10);
+  EXPECT_EQ(dial_order(targets, 0, random).back().priority, 30);
 }
 
 TEST(DialOrder, EqualPrioritiesComeFirstAsOftenAsTheirWeightsSay) {
@@ -96,7 +105,7 @@ TEST(DialOrder, WithoutWeightOneIsHardlyEverFirst) {
                                        target(1, 0, {"127.0.0.2:1"})};
   int first = 0;
   for (int i = 0; i < 1000; ++i) {
-    first += dial_order(targets, 0, random).front().text() == "127.0.0.2:1";
+    first += dial_order(targets, 0, random).front().address.text() == "127.0.0.2:1";
   }
   EXPECT_LE(first, 2);
 }
@@ -106,7 +115,7 @@ TEST(DialOrder, WhereNoneHasWeightEachIsFirstAsOften) {
   const std::vector<Target> none = {target(1, 0, {"127.0.0.1:1"}), target(1, 0, {"127.0.0.2:1"})};
   int first = 0;
   for (int i = 0; i < 1000; ++i) {
-    first += dial_order(none, 0, random).front().text() == "127.0.0.2:1";
+    first += dial_order(none, 0, random).front().address.text() == "127.0.0.2:1";
   }
   EXPECT_NEAR(first, 500, 100);
 }
