@@ -165,6 +165,16 @@ inline constexpr size_t kMaxHttp2HeaderBytes = 1024 * 1024;
 inline constexpr size_t kMaxHttp2SessionBytes = 4 * 1024 * 1024;
 inline constexpr size_t kMaxHttp2StreamBytes = 4 * 1024;
 
+// A message that a channel pool compresses: it is held until it is whole, and a mebibyte takes gzip
+// some ten milliseconds, during which the loop does nothing else.
+inline constexpr size_t kMaxCompressedMessageBytes = 1024 * 1024;
+// A message that is decompressed for a client, before and after: what gRPC's clients take unless
+// they are told otherwise.
+inline constexpr size_t kMaxDecodedMessageBytes = 4 * 1024 * 1024;
+// Messages of one client that are held until they are whole: 16 of the longest, or a thousand of
+// those that are usual.
+inline constexpr size_t kMaxHeldMessageBytes = 64 * 1024 * 1024;
+
 // Bytes read from one HTTP/2 connection in a turn of the loop: what a server or a client sends in a
 // burst is one system call, and some hundred microseconds of work at the most.
 inline constexpr size_t kMaxHttp2ReadBytes = 256 * 1024;

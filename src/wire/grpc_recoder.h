@@ -1,0 +1,83 @@
+// GrpcRecoder: compresses the messages of one direction of a call, or decompresses them. Bytes go
+// in and come out; loop thread only.
+//
+// A message's length stands before it, so that one which changes its length is held until it is
+// whole. What may be held is bounded for each message and, by `hold`, for all of a client; of a
+// message that goes as it came nothing is held.
+#pragma once
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "base/compression.h"
+#include "wire/grpc_messages.h"
+
+namespace berth::wire {
+
+// The bytes of the messages that are held, or to be, by all recoders that share it.
+class GrpcHold {
+ public:
+  explicit GrpcHold(size_t most) : most_(most) {}
+
+  // false: it would be more than the bound.
+  bool reserve(size_t bytes);
+  void release(size_t bytes) { held_ -= bytes; }
+  size_t held() const { return held_; }
+
+ private:
+  const size_t most_;
+  size_t held_ = 0;
+};
+
+class GrpcRecoder {
+ public:
+  enum class Task {
+    // Messages that are not compressed, if that makes them shorter, and they are not longer than
+    // kMaxCompressedMessageBytes, and there is room in the hold; others go as they came. One that
+    // claims to be compressed is an error.
+    compress,
+    // Messages that are compressed; others go as they came. One that is longer than
+    // kMaxDecodedMessageBytes, either way, or finds no room in the hold is an error.
+    decompress,
+  };
+
+  // `compression` is not none; `hold` outlives it.
+  GrpcRecoder(Compression compression, Task task, GrpcHold& hold)
+      : compression_(compression), task_(task), hold_(hold) {}
+  ~GrpcRecoder() { hold_.release(reserved_); }
+  GrpcRecoder(const GrpcRecoder&) = delete;
+  GrpcRecoder& operator=(const GrpcRecoder&) = delete;
+
+  // Takes bytes from the front until it has appended `most` bytes or more to `out`; the last
+  // message may go beyond that by its own length. How many it took. ResourceExhausted, Internal: in
+  // words for the client, and nothing more may come.
+  absl::StatusOr<size_t> feed(std::string_view bytes, size_t most, std::string& out);
+
+  // All has come. What there is of a message that was to be compressed follows as it came.
+  // Internal: one that was to be decompressed is not whole.
+  absl::Status finish(std::string& out);
+
+ private:
+  enum class Fate { passes, is_held };
+
+  absl::Status begin(GrpcPrefix prefix, std::string& out);
+  absl::StatusOr<Fate> fate_of(GrpcPrefix prefix);
+  absl::Status go_on(std::string_view& bytes, std::string& out);
+  absl::Status recode(std::string_view message, std::string& out);
+  void let_go();
+
+  const Compression compression_;
+  const Task task_;
+  GrpcHold& hold_;
+  GrpcMessages messages_;
+  Fate fate_ = Fate::passes;
+  size_t reserved_ = 0;
+  std::string held_;
+};
+
+}  // namespace berth::wire
