@@ -224,6 +224,11 @@ $(BUILD)/test/fuzz/tls_engine: $(call objs,$(base) test/fuzz/tls_engine.cc test/
 $(BUILD)/test/fuzz/http2: $(call objs,$(base) test/fuzz/http2.cc $(wildcard src/wire/http2_*.cc))
 	$(call run,LINK) $(link) -o $@ $(inputs) $(BUILD_LIBS)
 
+messages_of_grpc := $(addprefix src/wire/,compression.cc crc32c.cc grpc_messages.cc grpc_recoder.cc gzip.cc snappy_frames.cc)
+$(BUILD)/test/fuzz/grpc_messages $(BUILD)/test/fuzz/snappy_frames: $(BUILD)/test/fuzz/%: $(BUILD)/obj/test/fuzz/%.o \
+    $(call objs,$(base) $(messages_of_grpc))
+	$(call run,LINK) $(link) -o $@ $(inputs) $(BUILD_LIBS)
+
 $(addprefix $(BUILD)/test/bin/grpc_,lease peer): $(BUILD)/test/bin/%: $(BUILD)/obj/test/support/bin/%.o $(generated)
 	$(call run,LINK) $(link) -o $@ $(inputs) $(BUILD_LIBS)
 

@@ -41,6 +41,7 @@ void Channels::begin_call(Client& client, Http2Stream& from, Http2Headers&& requ
     call->record = std::make_unique<AccessRecord>(now, pool->policy().key, request);
   }
   call->request = std::move(request);
+  if (program_of(call->pool).compression != Compression::none) begin_recoding(*call);
   call->id = hub_.open_stream(now, call->pool, until, actions_);
   if (calls_.size() <= call->id.index()) calls_.resize(call->id.index() + 1);
   calls_[call->id.index()] = call;
@@ -90,6 +91,11 @@ void Channels::more_request(Call& call, std::string_view bytes, bool end) {
     call.client.http2().consume(call.from, bytes.size());
     return;
   }
+  if (encodes_request(call)) return encode_request(call, bytes, end);
+  pass_request(call, bytes, end);
+}
+
+void Channels::pass_request(Call& call, std::string_view bytes, bool end) {
   if (call.to != nullptr && call.keeps &&
       call.body.size() + bytes.size() > program_of(call.pool).retry_buffer) {
     call.keeps = false;
@@ -104,6 +110,8 @@ void Channels::more_request(Call& call, std::string_view bytes, bool end) {
 
 void Channels::request_trailers(Call& call, Http2Headers&& trailers) {
   call.request_ended = true;
+  const bool goes_on = call.to != nullptr || call.id.valid();
+  if (goes_on && encodes_request(call)) finish_request(call);
   if (call.to != nullptr) {
     call.upstream->http2().send_trailers(*call.to, trailers.copy());
     call.upstream->touch();
@@ -115,9 +123,10 @@ void Channels::request_trailers(Call& call, Http2Headers&& trailers) {
 void Channels::request_sent(Call& call, size_t bytes) {
   call.attempt_sent += bytes;
   if (call.attempt_sent <= call.credited) return;
-  call.client.http2().consume(call.from, call.attempt_sent - call.credited);
+  const uint64_t more = call.attempt_sent - std::exchange(call.credited, call.attempt_sent);
+  if (encodes_request(call)) return credit_request(call);
+  call.client.http2().consume(call.from, more);
   call.client.touch();
-  call.credited = call.attempt_sent;
 }
 
 // ---- the response ----
@@ -135,6 +144,7 @@ void Channels::response(Call& call, Http2Headers&& headers, bool end) {
   call.keeps = false;
   call.body = {};
   call.request.clear();
+  if (call.recoding != nullptr && !end) begin_answer(call, headers);
   call.client.http2().respond(call.from, std::move(headers), end);
 }
 
@@ -145,6 +155,7 @@ void Channels::upstream_closed(Call& call, uint32_t error, bool unseen) {
     stop_request(call);
     return finish(call);
   }
+  if (decodes_answer(call) && call.recoding->whole) return finish(call);  // its rest is here
   const bool lost = upstream.is_lost();
   const GrpcCode code = lost ? GrpcCode::unavailable : wire::grpc_code_of_reset(error);
   if (retry(call, {unseen, code})) return;

@@ -116,7 +116,9 @@ void Channels::Client::data(Http2Stream& stream, std::string_view bytes, bool en
 
 void Channels::Client::sent(Http2Stream& stream, size_t bytes) {
   auto* call = static_cast<Call*>(stream.owner);
-  if (call == nullptr || call->to == nullptr) return;
+  if (call == nullptr) return;
+  if (Channels::decodes_answer(*call)) return channels_.decode_answer(*call);
+  if (call->to == nullptr) return;
   call->upstream->http2().consume(*call->to, bytes);
   call->upstream->touch();
 }
@@ -158,6 +160,8 @@ void Channels::Upstream::headers(Http2Stream& stream, Http2Headers&& headers, Ht
   call->client.touch();
   if (kind == Http2Kind::informational) {
     call->client.http2().inform(call->from, std::move(headers));
+  } else if (kind == Http2Kind::trailers && decodes_answer(*call)) {
+    channels_.answer_trailers(*call, std::move(headers));
   } else if (kind == Http2Kind::trailers) {
     call->response_ended = true;
     if (call->record) call->record->response(headers);
@@ -172,6 +176,7 @@ void Channels::Upstream::data(Http2Stream& stream, std::string_view bytes, bool 
   if (call == nullptr) http2().consume(stream, bytes.size());
   if (&stream == health_stream_) told_of_health(bytes);
   if (call == nullptr) return;
+  if (decodes_answer(*call)) return channels_.more_answer(*call, bytes, end);
   call->response_ended = call->response_ended || end;
   if (call->record) call->record->response_bytes(bytes.size());
   call->client.http2().send_data(call->from, bytes, end);

@@ -9,10 +9,13 @@
 #include <string>
 #include <string_view>
 
+#include "base/limits.h"
 #include "broker/access_log.h"
+#include "broker/channel_recoding.h"
 #include "broker/channels.h"
 #include "channel/grpc_code.h"
 #include "wire/grpc_health.h"
+#include "wire/grpc_recoder.h"
 #include "wire/http2_arena.h"
 #include "wire/http2_headers.h"
 
@@ -91,6 +94,8 @@ struct Channels::Call {
   uint64_t attempt_sent = 0;  // bytes of the body, to this channel
   uint64_t credited = 0;      // and those that the client was credited for, by any attempt
 
+  std::unique_ptr<Recoding> recoding;  // if something is compressed or decompressed
+
   bool response_begun = false;
   bool response_ended = false;
 
@@ -104,6 +109,8 @@ class Channels::Client final : public Peer {
 
   AccessRecord::Client program() const { return program_; }
   void depart() override;
+  // What is held of its calls' messages.
+  wire::GrpcHold& hold() { return hold_; }
 
   void headers(wire::Http2Stream& stream, wire::Http2Headers&& headers, wire::Http2Kind kind,
                bool end) override;
@@ -120,6 +127,7 @@ class Channels::Client final : public Peer {
 
   const ConnectionId id_;
   const AccessRecord::Client program_;
+  wire::GrpcHold hold_{kMaxHeldMessageBytes};
 };
 
 class Channels::Upstream final : public Peer {

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "base/compression.h"
 #include "base/ids.h"
 #include "base/unique_fd.h"
 #include "broker/access_log.h"
@@ -73,6 +74,7 @@ class Channels {
   class Client;
   class Upstream;
   struct Call;
+  struct Recoding;
 
   void pump();
   void carry_out(const channel::Assign& action);
@@ -95,6 +97,7 @@ class Channels {
   void shorten_timeout(wire::Http2Headers& request, TimePoint until) const;
   void send_request(Call& call, Upstream& upstream);
   void more_request(Call& call, std::string_view bytes, bool end);
+  void pass_request(Call& call, std::string_view bytes, bool end);
   void request_trailers(Call& call, wire::Http2Headers&& trailers);
   void request_sent(Call& call, size_t bytes);
   void response(Call& call, wire::Http2Headers&& headers, bool end);
@@ -107,12 +110,28 @@ class Channels {
   void finish(Call& call);
   Call* find_call(StreamId id) const;
 
+  // channel_recoding.cc
+  void begin_recoding(Call& call);
+  static bool encodes_request(const Call& call);
+  void encode_request(Call& call, std::string_view bytes, bool end);
+  void finish_request(Call& call);
+  static void credit_request(Call& call);
+  static bool decodes_answer(const Call& call);
+  static void begin_answer(Call& call, wire::Http2Headers& headers);
+  void more_answer(Call& call, std::string_view bytes, bool end);
+  void answer_trailers(Call& call, wire::Http2Headers&& trailers);
+  void decode_answer(Call& call);
+  void end_answer(Call& call);
+  void answer_failed(Call& call, const absl::Status& status);
+  void recoding_failed(Call& call, std::string_view what, const absl::Status& status);
+
   struct Program {
     PoolId pool;
     std::string_view scheme;
     bool watches_health = false;
     std::vector<std::string> authorities;  // of the endpoints
     size_t retry_buffer = 0;
+    Compression compression = Compression::none;
     bool logs_calls = false;
     wire::Http2Connection::Settings local;
     wire::Http2Connection::Settings upstream;

@@ -86,6 +86,10 @@ Words<bool> healths() {
   return {{"none", "grpc.health.v1"}, {false, true}};
 }
 
+Words<Compression> compressions() {
+  return {{"none", "snappy", "gzip"}, {Compression::none, Compression::snappy, Compression::gzip}};
+}
+
 Words<IdleOrder> idle_orders() {
   return {{"lifo", "fifo"}, {IdleOrder::lifo, IdleOrder::fifo}};
 }
@@ -232,6 +236,7 @@ const std::vector<Setting<PoolPolicy>>& pool_settings() {
        Effect::new_dials, kChannelPools},
       {"max_header_bytes", channels(&C::max_header_bytes, Size{kLeastHeaders, kMostHeaders}),
        Effect::new_dials, kChannelPools},
+      {"compression", channels(&C::compression, compressions()), Effect::reload, kChannelPools},
       {"access_log", channels(&C::access_log, Flag{}), Effect::reload, kChannelPools},
   };
   return settings;

@@ -282,6 +282,7 @@ TEST_F(BrokerTest, AReloadRenewsForTheSettingsOfWhichTheManualSaysSo) {
       {"health", [](auto& p) { p.channels.health = true; }},
       {"max_header_bytes", [](auto& p) { p.channels.max_header_bytes = 7000; }},
       {"stream_buffer", [](auto& p) { p.channels.stream_buffer = 70000; }},
+      {"compression", [](auto& p) { p.channels.compression = Compression::gzip; }},
       {"access_log", [](auto& p) { p.channels.access_log = true; }},
   };
   start();

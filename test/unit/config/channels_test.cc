@@ -67,6 +67,7 @@ health = "grpc.health.v1"
 retry = {attempts = 4, codes = ["UNAVAILABLE", "ABORTED"], backoff = "50ms"}
 max_header_bytes = "8KiB"
 stream_buffer = "16KiB"
+compression = "snappy"
 access_log = true)");
   EXPECT_EQ(pool.balance, pool::Balance::least_streams);
   const pool::ChannelSettings expected = {
@@ -80,6 +81,7 @@ access_log = true)");
       .health = true,
       .max_header_bytes = 8 << 10,
       .stream_buffer = 16 << 10,
+      .compression = Compression::snappy,
       .access_log = true};
   EXPECT_EQ(pool.channels, expected);
 }
@@ -192,7 +194,8 @@ TEST_F(ConfigChannels, WhatBelongsToChannelPoolsIsRefusedElsewhere) {
        {"max_channels = 1", "max_streams_per_channel = 1", "max_waiting_streams = 1",
         "drain_timeout = \"1s\"", "keepalive_time = \"1m\"", "keepalive_timeout = \"1s\"",
         "retry = {attempts = 1}", "retry_buffer = \"1B\"", "health = \"none\"",
-        "max_header_bytes = \"8KiB\"", "stream_buffer = \"16KiB\"", "access_log = true"}) {
+        "max_header_bytes = \"8KiB\"", "stream_buffer = \"16KiB\"", "compression = \"none\"",
+        "access_log = true"}) {
     const std::string name = std::string(setting).substr(0, std::string(setting).find(' '));
     EXPECT_EQ(problems_with(setting),
               Lines{name + " (line 3) is without effect: no endpoint of [pool.redis] is grpc:// or "
@@ -350,6 +353,7 @@ retry_buffer = "0B"
 health = "grpc.health.v1"
 max_header_bytes = "9000B"
 stream_buffer = "1MiB"
+compression = "gzip"
 access_log = true
 listen = []
 
@@ -381,6 +385,7 @@ retry = {attempts = 1}
 retry_buffer = "64KiB"
 stream_buffer = "256KiB"
 max_header_bytes = "64KiB"
+compression = "none"
 access_log = false
 )"));
   EXPECT_FALSE(says("min_idle"));

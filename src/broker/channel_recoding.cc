@@ -1,0 +1,160 @@
+// The calls of Channels whose pool compresses towards its servers.
+#include "broker/channel_recoding.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/status_text.h"
+#include "broker/channel_peers.h"
+#include "wire/grpc_call.h"
+#include "wire/grpc_encoding.h"
+
+namespace berth::broker {
+
+using channel::GrpcCode;
+using wire::GrpcRecoder;
+using wire::Http2Headers;
+
+void Channels::begin_recoding(Call& call) {
+  const Program& program = program_of(call.pool);
+  const Compression compression = program.compression;
+  if (!wire::has_grpc_messages(call.request)) return;
+  const bool encodes = !wire::is_compressed(call.request);
+  const bool decodes = !wire::accepts(compression, call.request);
+  if (!encodes && !decodes) return;
+  wire::GrpcHold& hold = call.client.hold();
+  call.recoding = std::make_unique<Recoding>(compression, program.local.stream_window, hold);
+  call.recoding->decodes = decodes;
+  if (encodes) {
+    call.recoding->request.emplace(compression, GrpcRecoder::Task::compress, hold);
+    wire::set_compression(compression, call.request);
+  }
+  if (decodes) wire::add_accepted(compression, call.request);
+}
+
+// ---- the request ----
+
+bool Channels::encodes_request(const Call& call) {
+  return call.recoding != nullptr && call.recoding->request.has_value();
+}
+
+void Channels::encode_request(Call& call, std::string_view bytes, bool end) {
+  Recoding& it = *call.recoding;
+  it.owed += bytes.size();
+  std::string out;
+  absl::Status status = it.request->feed(bytes, SIZE_MAX, out).status();
+  if (status.ok() && end) status = it.request->finish(out);
+  if (!status.ok()) return recoding_failed(call, "berthd cannot compress the request", status);
+  it.made += out.size();
+  if (!out.empty() || end) pass_request(call, out, end);
+  credit_request(call);
+}
+
+// Trailers come.
+void Channels::finish_request(Call& call) {
+  std::string out;
+  if (!call.recoding->request->finish(out).ok() || out.empty()) return;
+  call.recoding->made += out.size();
+  pass_request(call, out, false);
+}
+
+void Channels::credit_request(Call& call) {
+  Recoding& it = *call.recoding;
+  if (it.owed == 0 || it.made - call.credited > it.buffer / 2) return;
+  call.client.http2().consume(call.from, std::exchange(it.owed, 0));
+  call.client.touch();
+}
+
+// ---- the answer ----
+
+bool Channels::decodes_answer(const Call& call) {
+  return call.recoding != nullptr && call.recoding->answer.has_value();
+}
+
+void Channels::begin_answer(Call& call, Http2Headers& headers) {
+  Recoding& it = *call.recoding;
+  if (!it.decodes || !wire::is_compressed_by(it.compression, headers)) return;
+  it.answer.emplace(it.compression, GrpcRecoder::Task::decompress, it.hold);
+  wire::set_compression(Compression::none, headers);
+}
+
+void Channels::more_answer(Call& call, std::string_view bytes, bool end) {
+  call.recoding->rest += bytes;
+  call.recoding->whole = end;
+  decode_answer(call);
+}
+
+void Channels::answer_trailers(Call& call, Http2Headers&& trailers) {
+  call.recoding->trailers = std::move(trailers);
+  call.recoding->whole = true;
+  decode_answer(call);
+}
+
+// As much of what waits as there is room for at the client.
+void Channels::decode_answer(Call& call) {
+  Recoding& it = *call.recoding;
+  wire::Http2Connection& http2 = call.client.http2();
+  it.hold.release(std::exchange(it.beyond, 0));
+  if (call.response_ended) return;
+  std::string_view rest = it.rest;
+  while (!rest.empty() && http2.queued(call.from) < it.buffer) {
+    std::string out;
+    const absl::StatusOr<size_t> taken = it.answer->feed(rest, it.buffer, out);
+    if (!taken.ok()) return answer_failed(call, taken.status());
+    rest.remove_prefix(*taken);
+    http2.send_data(call.from, out, false);
+    call.client.touch();
+  }
+  const size_t taken = it.rest.size() - rest.size();
+  it.rest.erase(0, taken);
+  if (call.to != nullptr && taken > 0) {
+    call.upstream->http2().consume(*call.to, taken);
+    call.upstream->touch();
+  }
+  const size_t queued = http2.queued(call.from);
+  const size_t beyond = queued - std::min(queued, it.buffer);
+  if (!it.hold.reserve(beyond)) {
+    return answer_failed(call, absl::ResourceExhaustedError(
+                                   "too much that is decoded waits for the client to read it"));
+  }
+  it.beyond = beyond;
+  if (it.whole && it.rest.empty()) end_answer(call);
+}
+
+void Channels::end_answer(Call& call) {
+  Recoding& it = *call.recoding;
+  wire::Http2Connection& http2 = call.client.http2();
+  std::string out;
+  const bool failed = wire::grpc_status_of(it.trailers).value_or(GrpcCode::ok) != GrpcCode::ok;
+  const absl::Status finished = it.answer->finish(out);
+  if (!finished.ok() && !failed) return answer_failed(call, finished);
+  call.response_ended = true;
+  http2.send_data(call.from, out, it.trailers.empty());
+  if (!it.trailers.empty()) http2.send_trailers(call.from, std::move(it.trailers));
+  call.client.touch();
+  if (call.upstream == nullptr) stop_request(call);
+}
+
+// ---- failures ----
+
+void Channels::answer_failed(Call& call, const absl::Status& status) {
+  std::string what = "berthd cannot decode the answer";
+  if (call.upstream != nullptr) what = call.upstream->authority() + ": " + what;
+  recoding_failed(call, what, status);
+}
+
+void Channels::recoding_failed(Call& call, std::string_view what, const absl::Status& status) {
+  leave_upstream(call);
+  if (call.response_ended) {
+    stop_request(call);
+  } else {
+    // The codes of statuses are those of gRPC.
+    answer(call, static_cast<GrpcCode>(status.code()),
+           fmt::format("{}: {}", what, text_of(status)));
+  }
+  finish(call);
+}
+
+}  // namespace berth::broker

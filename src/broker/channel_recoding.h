@@ -1,0 +1,47 @@
+// What stands between the two sides of a call whose pool compresses towards its servers. Only
+// broker/channel*.cc includes it.
+//
+// The request is compressed as it comes, so that all that is kept of it is what the server gets.
+// What comes of it is no longer than it was; but its client is credited when it comes, as long as
+// less than half a stream's buffer of it waits to be sent, since a message is held until it is
+// whole.
+//
+// An answer that the client would not understand is decompressed as the client takes it, since it
+// may become many times as long: until then it waits here, and its server is not credited.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "broker/channels.h"
+#include "wire/grpc_recoder.h"
+#include "wire/http2_headers.h"
+
+namespace berth::broker {
+
+struct Channels::Recoding {
+  Recoding(Compression by, size_t stream_buffer, wire::GrpcHold& its_hold)
+      : compression(by), buffer(stream_buffer), hold(its_hold) {}
+  ~Recoding() { hold.release(beyond); }
+  Recoding(const Recoding&) = delete;
+  Recoding& operator=(const Recoding&) = delete;
+
+  const Compression compression;
+  const size_t buffer;
+  wire::GrpcHold& hold;  // its client's
+
+  std::optional<wire::GrpcRecoder> request;  // unless the client compresses it
+  uint64_t made = 0;                         // bytes of the body that the server gets
+  size_t owed = 0;                           // bytes that came, for which there was no credit yet
+
+  bool decodes = false;  // the client does not take what the server may answer in
+  std::optional<wire::GrpcRecoder> answer;  // if it is decompressed
+  std::string rest;                         // of it, as it came
+  bool whole = false;                       // its server has said all
+  wire::Http2Headers trailers;
+  size_t beyond = 0;  // bytes of the hold: that wait for the client, though the buffer is full
+};
+
+}  // namespace berth::broker
