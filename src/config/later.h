@@ -12,7 +12,6 @@ namespace berth::config {
 inline constexpr const char* kNotYet = " is not available in this version of berth";
 
 inline constexpr std::array kLaterSettings = std::to_array<std::string_view>({
-    "compression",
     "metrics",
     "traces",
 });

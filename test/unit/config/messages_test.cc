@@ -28,8 +28,8 @@ TEST_F(ConfigMessage, ASettingInTheWrongTableIsSentHome) {
 }
 
 TEST_F(ConfigMessage, WhatALaterVersionBringsIsRefusedByName) {
-  EXPECT_EQ(problems_with("compression = \"snappy\"\n[pool.redis.traces]"),
-            (Lines{"setting \"compression\" is not available in this version of berth",
+  EXPECT_EQ(problems_with("metrics = true\n[pool.redis.traces]"),
+            (Lines{"setting \"metrics\" is not available in this version of berth",
                    "setting \"traces\" is not available in this version of berth"}));
   EXPECT_EQ(problems_in("[daemon]\nmetrics = true\n"),
             Lines{"2: setting \"metrics\" is not available in this version of berth"});
