@@ -1,4 +1,4 @@
-"""Channel pools between other people's gRPC: grpc++ and @grpc/grpc-js, on both sides, at the socket and with a lease."""
+"""Channel pools between other people's gRPC: grpc++ and @grpc/grpc-js on both sides, at the socket and with a lease."""
 
 import pathlib
 import subprocess
