@@ -158,13 +158,13 @@ void Channels::Upstream::headers(Http2Stream& stream, Http2Headers&& headers, Ht
   auto* call = static_cast<Call*>(stream.owner);
   if (call == nullptr) return;
   call->client.touch();
+  if (kind == Http2Kind::trailers && call->record) call->record->response(headers);
   if (kind == Http2Kind::informational) {
     call->client.http2().inform(call->from, std::move(headers));
   } else if (kind == Http2Kind::trailers && decodes_answer(*call)) {
     channels_.answer_trailers(*call, std::move(headers));
   } else if (kind == Http2Kind::trailers) {
     call->response_ended = true;
-    if (call->record) call->record->response(headers);
     call->client.http2().send_trailers(call->from, std::move(headers));
   } else {
     channels_.response(*call, std::move(headers), end);
@@ -176,9 +176,9 @@ void Channels::Upstream::data(Http2Stream& stream, std::string_view bytes, bool 
   if (call == nullptr) http2().consume(stream, bytes.size());
   if (&stream == health_stream_) told_of_health(bytes);
   if (call == nullptr) return;
+  if (call->record) call->record->response_bytes(bytes.size());
   if (decodes_answer(*call)) return channels_.more_answer(*call, bytes, end);
   call->response_ended = call->response_ended || end;
-  if (call->record) call->record->response_bytes(bytes.size());
   call->client.http2().send_data(call->from, bytes, end);
   call->client.touch();
 }
