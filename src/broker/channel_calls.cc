@@ -41,7 +41,7 @@ void Channels::begin_call(Client& client, Http2Stream& from, Http2Headers&& requ
     call->record = std::make_unique<AccessRecord>(now, pool->policy().key, request);
   }
   call->request = std::move(request);
-  if (program_of(call->pool).compression != Compression::none) begin_recoding(*call);
+  if (some_compress_) begin_recoding(*call);
   call->id = hub_.open_stream(now, call->pool, until, actions_);
   if (calls_.size() <= call->id.index()) calls_.resize(call->id.index() + 1);
   calls_[call->id.index()] = call;
@@ -227,6 +227,7 @@ void Channels::finish(Call& call) {
 void Channels::end_call(Call& call) {
   finish(call);
   if (call.record) write_line(call);
+  call.client.forget(call);
   delete &call;
 }
 

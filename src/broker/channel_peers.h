@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/limits.h"
 #include "broker/access_log.h"
@@ -109,8 +110,12 @@ class Channels::Client final : public Peer {
 
   AccessRecord::Client program() const { return program_; }
   void depart() override;
-  // What is held of its calls' messages.
-  wire::GrpcHold& hold() { return hold_; }
+  // What is held of the messages of its calls.
+  wire::GrpcHold& request_hold() { return request_hold_; }
+  wire::GrpcHold& answer_hold() { return answer_hold_; }
+  // Goes on with the call's answer once there is room in the hold; unless forget() comes first.
+  void decode_later(Call& call);
+  void forget(const Call& call);
 
   void headers(wire::Http2Stream& stream, wire::Http2Headers&& headers, wire::Http2Kind kind,
                bool end) override;
@@ -124,10 +129,13 @@ class Channels::Client final : public Peer {
 
  private:
   void lost() override;
+  void flushed() override;
 
   const ConnectionId id_;
   const AccessRecord::Client program_;
-  wire::GrpcHold hold_{kMaxHeldMessageBytes};
+  wire::GrpcHold request_hold_{kMaxHeldMessageBytes};
+  wire::GrpcHold answer_hold_{kMaxHeldMessageBytes};
+  std::vector<Call*> to_decode_;
 };
 
 class Channels::Upstream final : public Peer {

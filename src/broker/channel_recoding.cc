@@ -20,15 +20,16 @@ using wire::Http2Headers;
 void Channels::begin_recoding(Call& call) {
   const Program& program = program_of(call.pool);
   const Compression compression = program.compression;
-  if (!wire::has_grpc_messages(call.request)) return;
+  if (compression == Compression::none || !wire::has_grpc_messages(call.request)) return;
   const bool encodes = !wire::is_compressed(call.request);
   const bool decodes = !wire::accepts(compression, call.request);
   if (!encodes && !decodes) return;
-  wire::GrpcHold& hold = call.client.hold();
-  call.recoding = std::make_unique<Recoding>(compression, program.local.stream_window, hold);
+  Client& client = call.client;
+  call.recoding =
+      std::make_unique<Recoding>(compression, program.local.stream_window, client.answer_hold());
   call.recoding->decodes = decodes;
   if (encodes) {
-    call.recoding->request.emplace(compression, GrpcRecoder::Task::compress, hold);
+    call.recoding->request.emplace(compression, GrpcRecoder::Task::compress, client.request_hold());
     wire::set_compression(compression, call.request);
   }
   if (decodes) wire::add_accepted(compression, call.request);
@@ -100,8 +101,14 @@ void Channels::decode_answer(Call& call) {
   if (call.response_ended) return;
   std::string_view rest = it.rest;
   while (!rest.empty() && http2.queued(call.from) < it.buffer) {
+    const bool full = it.hold.is_full();
+    if (full && !it.answer->holds()) {
+      call.client.decode_later(call);
+      break;
+    }
     std::string out;
-    const absl::StatusOr<size_t> taken = it.answer->feed(rest, it.buffer, out);
+    // What is held goes only if its message comes to its end, and no other begins meanwhile.
+    const absl::StatusOr<size_t> taken = it.answer->feed(rest, full ? 1 : it.buffer, out);
     if (!taken.ok()) return answer_failed(call, taken.status());
     rest.remove_prefix(*taken);
     http2.send_data(call.from, out, false);
@@ -114,12 +121,8 @@ void Channels::decode_answer(Call& call) {
     call.upstream->touch();
   }
   const size_t queued = http2.queued(call.from);
-  const size_t beyond = queued - std::min(queued, it.buffer);
-  if (!it.hold.reserve(beyond)) {
-    return answer_failed(call, absl::ResourceExhaustedError(
-                                   "too much that is decoded waits for the client to read it"));
-  }
-  it.beyond = beyond;
+  it.beyond = queued - std::min(queued, it.buffer);
+  it.hold.add(it.beyond);
   if (it.whole && it.rest.empty()) end_answer(call);
 }
 
@@ -135,6 +138,25 @@ void Channels::end_answer(Call& call) {
   if (!it.trailers.empty()) http2.send_trailers(call.from, std::move(it.trailers));
   call.client.touch();
   if (call.upstream == nullptr) stop_request(call);
+}
+
+// ---- what waits for room ----
+
+void Channels::Client::decode_later(Call& call) {
+  if (!std::exchange(call.recoding->waits, true)) to_decode_.push_back(&call);
+}
+
+void Channels::Client::forget(const Call& call) {
+  if (call.recoding != nullptr && call.recoding->waits) std::erase(to_decode_, &call);
+}
+
+// It has taken something, so that there may be room. None of these ends another.
+void Channels::Client::flushed() {
+  if (answer_hold_.is_full()) return;
+  for (Call* call : std::exchange(to_decode_, {})) {
+    call->recoding->waits = false;
+    channels_.decode_answer(*call);
+  }
 }
 
 // ---- failures ----

@@ -7,7 +7,8 @@
 // whole.
 //
 // An answer that the client would not understand is decompressed as the client takes it, since it
-// may become many times as long: until then it waits here, and its server is not credited.
+// may become many times as long: until then it waits here, and its server is not credited. So it
+// waits while too much of that client's answers is held.
 #pragma once
 
 #include <cstddef>
@@ -22,6 +23,7 @@
 namespace berth::broker {
 
 struct Channels::Recoding {
+  // `its_hold` is for its client's answers.
   Recoding(Compression by, size_t stream_buffer, wire::GrpcHold& its_hold)
       : compression(by), buffer(stream_buffer), hold(its_hold) {}
   ~Recoding() { hold.release(beyond); }
@@ -30,7 +32,7 @@ struct Channels::Recoding {
 
   const Compression compression;
   const size_t buffer;
-  wire::GrpcHold& hold;  // its client's
+  wire::GrpcHold& hold;
 
   std::optional<wire::GrpcRecoder> request;  // unless the client compresses it
   uint64_t made = 0;                         // bytes of the body that the server gets
@@ -40,6 +42,7 @@ struct Channels::Recoding {
   std::optional<wire::GrpcRecoder> answer;  // if it is decompressed
   std::string rest;                         // of it, as it came
   bool whole = false;                       // its server has said all
+  bool waits = false;                       // for room in the hold
   wire::Http2Headers trailers;
   size_t beyond = 0;  // bytes of the hold: that wait for the client, though the buffer is full
 };

@@ -53,6 +53,7 @@ void Channels::compile(PoolId id, const pool::PoolPolicy& policy) {
   }
   program->retry_buffer = policy.channels.retry.buffer;
   program->compression = policy.channels.compression;
+  some_compress_ = some_compress_ || program->compression != Compression::none;
   program->logs_calls = policy.channels.access_log;
   Http2Connection::Settings settings;
   settings.stream_window = static_cast<uint32_t>(policy.channels.stream_buffer);

@@ -21,7 +21,7 @@ GrpcPrefix prefix_of(uint8_t flag, size_t length) {
 }  // namespace
 
 bool GrpcHold::reserve(size_t bytes) {
-  if (bytes > most_ - held_) return false;
+  if (is_full() || bytes > most_ - held_) return false;
   held_ += bytes;
   return true;
 }
@@ -67,13 +67,13 @@ absl::StatusOr<GrpcRecoder::Fate> GrpcRecoder::fate_of(GrpcPrefix prefix) {
                       prefix.length, name_of(compression_), kMaxDecodedMessageBytes));
     }
   }
-  if (hold_.reserve(prefix.length)) {
-    reserved_ = prefix.length;
-    return Fate::is_held;
+  if (task_ == Task::decompress) {
+    hold_.add(prefix.length);
+  } else if (!hold_.reserve(prefix.length)) {
+    return Fate::passes;
   }
-  if (task_ == Task::compress) return Fate::passes;
-  return absl::ResourceExhaustedError(
-      fmt::format("too many messages in {} are being decoded", name_of(compression_)));
+  reserved_ = prefix.length;
+  return Fate::is_held;
 }
 
 // A message that is there as a whole is not copied.
@@ -118,12 +118,11 @@ void GrpcRecoder::let_go() {
 }
 
 absl::Status GrpcRecoder::finish(std::string& out) {
-  const bool holds = messages_.missing() > 0 && fate_ == Fate::is_held;
-  if (holds && task_ == Task::decompress) {
+  if (holds() && task_ == Task::decompress) {
     return absl::InternalError(fmt::format("a message in {} ends {} bytes before its length",
                                            name_of(compression_), messages_.missing()));
   }
-  if (holds) {
+  if (holds()) {
     append_grpc_prefix(prefix_of(kPlain, held_.size() + messages_.missing()), out);
     out += held_;
     let_go();

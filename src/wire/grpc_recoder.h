@@ -2,7 +2,7 @@
 // in and come out; loop thread only.
 //
 // A message's length stands before it, so that one which changes its length is held until it is
-// whole. What may be held is bounded for each message and, by `hold`, for all of a client; of a
+// whole. What may be held is bounded for each message and, by the hold, for all that share it; of a
 // message that goes as it came nothing is held.
 #pragma once
 
@@ -26,7 +26,10 @@ class GrpcHold {
 
   // false: it would be more than the bound.
   bool reserve(size_t bytes);
+  // Whatever the bound: for who has asked is_full() before.
+  void add(size_t bytes) { held_ += bytes; }
   void release(size_t bytes) { held_ -= bytes; }
+  bool is_full() const { return held_ >= most_; }
   size_t held() const { return held_; }
 
  private:
@@ -42,7 +45,8 @@ class GrpcRecoder {
     // claims to be compressed is an error.
     compress,
     // Messages that are compressed; others go as they came. One that is longer than
-    // kMaxDecodedMessageBytes, either way, or finds no room in the hold is an error.
+    // kMaxDecodedMessageBytes, either way, is an error. It is for the caller to wait while the hold
+    // is full.
     decompress,
   };
 
@@ -57,6 +61,9 @@ class GrpcRecoder {
   // message may go beyond that by its own length. How many it took. ResourceExhausted, Internal: in
   // words for the client, and nothing more may come.
   absl::StatusOr<size_t> feed(std::string_view bytes, size_t most, std::string& out);
+
+  // Whether it is in the middle of a message that it holds.
+  bool holds() const { return messages_.missing() > 0 && fate_ == Fate::is_held; }
 
   // All has come. What there is of a message that was to be compressed follows as it came.
   // Internal: one that was to be decompressed is not whole.

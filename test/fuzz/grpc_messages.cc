@@ -40,7 +40,8 @@ std::optional<std::string> recoded(const Way& way, std::string_view bytes, size_
     std::string out;
     const auto taken = recoder->feed(bytes.substr(0, piece), most, out);
     BERTH_CHECK(out.size() < most + kMaxDecodedMessageBytes + 5 + piece, "output has a bound");
-    BERTH_CHECK(hold.held() <= way.hold, "what is held has a bound");
+    BERTH_CHECK(hold.held() <= std::max(way.hold, kMaxDecodedMessageBytes),
+                "what is held has a bound");
     if (!taken.ok()) {
       BERTH_CHECK(!taken.status().message().empty(), "a failure has a reason");
       return std::nullopt;

@@ -94,12 +94,20 @@ TEST_F(GrpcRecoderTest, WithoutRoomMessagesGoAsTheyCome) {
   EXPECT_EQ(recoded(other, bytes), compressed(Compression::snappy, long_));
 }
 
-TEST_F(GrpcRecoderTest, WithoutRoomNothingIsDecoded) {
-  GrpcHold none(0);
-  GrpcRecoder recoder(Compression::snappy, Task::decompress, none);
-  EXPECT_EQ(recoded(recoder, message("plain")), message("plain"));
-  EXPECT_EQ(recoded(recoder, compressed(Compression::snappy, long_)),
-            "too many messages in snappy are being decoded");
+TEST_F(GrpcRecoderTest, WhatIsDecodedIsCountedAndForItsCallerToWaitWith) {
+  GrpcHold small(10);
+  const std::string bytes = compressed(Compression::snappy, long_);
+  GrpcRecoder recoder(Compression::snappy, Task::decompress, small);
+  EXPECT_FALSE(recoder.holds());
+  EXPECT_EQ(recoded(recoder, bytes.substr(0, 10)), "");
+  EXPECT_TRUE(recoder.holds() && small.is_full());
+  EXPECT_EQ(small.held(), bytes.size() - 5);
+  EXPECT_FALSE(small.reserve(1));
+  std::string out;
+  EXPECT_EQ(*recoder.feed(bytes.substr(10) + message("next"), 1, out), bytes.size() - 10)
+      << "no message begins, once there is some output";
+  EXPECT_EQ(out, message(long_));
+  EXPECT_FALSE(recoder.holds() || small.is_full());
 }
 
 TEST_F(GrpcRecoderTest, WhoGoesInTheMiddleGivesTheRoomBack) {
