@@ -171,8 +171,8 @@ inline constexpr size_t kMaxCompressedMessageBytes = 1024 * 1024;
 // A message that is decompressed for a client, before and after: what gRPC's clients take unless
 // they are told otherwise.
 inline constexpr size_t kMaxDecodedMessageBytes = 4 * 1024 * 1024;
-// Messages of one client that are held until they are whole: 16 of the longest, or a thousand of
-// those that are usual.
+// Messages of one client that are held until they are whole, and decompressed ones that wait for it
+// beyond its streams' buffers, each way: 16 of the longest, or a thousand of those that are usual.
 inline constexpr size_t kMaxHeldMessageBytes = 64 * 1024 * 1024;
 
 // Bytes read from one HTTP/2 connection in a turn of the loop: what a server or a client sends in a

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/limits.h"
 #include "base/status_text.h"
 #include "broker/channel_peers.h"
 #include "wire/grpc_call.h"
@@ -16,6 +17,23 @@ namespace berth::broker {
 using channel::GrpcCode;
 using wire::GrpcRecoder;
 using wire::Http2Headers;
+
+namespace {
+
+// What is queued goes in such pieces, so that the memory of those that are sent is free.
+constexpr size_t kPiece = size_t{64} << 10;
+
+// Of one client's answers: beyond kMaxHeldMessageBytes each of its streams gets one message at a
+// time, which for 64 of them may be of the longest.
+constexpr size_t kMostDecoded = 4 * kMaxHeldMessageBytes;
+
+void send_pieces(wire::Http2Connection& http2, wire::Http2Stream& stream, std::string_view bytes) {
+  for (; !bytes.empty(); bytes.remove_prefix(std::min(kPiece, bytes.size()))) {
+    http2.send_data(stream, bytes.substr(0, kPiece), false);
+  }
+}
+
+}  // namespace
 
 void Channels::begin_recoding(Call& call) {
   const Program& program = program_of(call.pool);
@@ -103,15 +121,22 @@ void Channels::decode_answer(Call& call) {
   while (!rest.empty() && http2.queued(call.from) < it.buffer) {
     const bool full = it.hold.is_full();
     if (full && !it.answer->holds()) {
-      call.client.decode_later(call);
-      break;
+      // Who has nothing to read may be the one whom its client reads.
+      if (http2.queued(call.from) > 0) {
+        call.client.decode_later(call);
+        break;
+      }
+      if (it.hold.held() >= kMostDecoded) {
+        return answer_failed(call, absl::ResourceExhaustedError(
+                                       "its client leaves too much of other answers unread"));
+      }
     }
     std::string out;
     // What is held goes only if its message comes to its end, and no other begins meanwhile.
     const absl::StatusOr<size_t> taken = it.answer->feed(rest, full ? 1 : it.buffer, out);
     if (!taken.ok()) return answer_failed(call, taken.status());
     rest.remove_prefix(*taken);
-    http2.send_data(call.from, out, false);
+    send_pieces(http2, call.from, out);
     call.client.touch();
   }
   const size_t taken = it.rest.size() - rest.size();

@@ -8,7 +8,7 @@
 //
 // An answer that the client would not understand is decompressed as the client takes it, since it
 // may become many times as long: until then it waits here, and its server is not credited. So it
-// waits while too much of that client's answers is held.
+// waits while much of that client's answers is held, unless its client has read all that it got.
 #pragma once
 
 #include <cstddef>

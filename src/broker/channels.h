@@ -149,7 +149,7 @@ class Channels {
   absl::flat_hash_map<ConnectionId, std::unique_ptr<Client>> clients_;
   absl::flat_hash_map<ConnectionId, std::unique_ptr<Upstream>> upstreams_;  // by channel
   absl::flat_hash_map<uint64_t, Peer*> peers_;  // both, by the numbers of their watches
-  bool some_compress_ = false;  // a pool does, or did
+  bool some_compress_ = false;                  // a pool does, or did
   uint64_t numbers_ = 0;
   std::vector<uint64_t> to_flush_;
   std::vector<uint64_t> over_;

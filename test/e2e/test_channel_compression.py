@@ -322,6 +322,20 @@ def test_who_reads_slowly_gets_all_and_takes_little_memory(berthd, serve, dial):
         assert sum(answer == message for answer in answers) == count - 1
 
 
+def test_many_answers_that_are_read_one_after_the_other_all_arrive(berthd, serve, dial):
+    """One after the other. Decompressed at once, what is under way would be 720 MiB."""
+    message, count = b"\0" * (4 * MIB - 100), 3
+    daemon = berthd(pool(serve(Flood(packed("gzip", message) * count)), compression="gzip"))
+    before = memory_of(daemon.pid)
+    with Client(socket_of(daemon), IDENTITY_ALONE) as client:
+        calls = [client.down("flood", b"flood") for _ in range(60)]
+        assert next(calls[0]) == message
+        if MEMORY_TELLS:
+            assert memory_of(daemon.pid) - before < 320 * MIB
+        for call in calls[1:] + calls[:1]:
+            assert all(answer == message for answer in call)
+
+
 # ---- gRPC's own clients and servers ----
 
 
