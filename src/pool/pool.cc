@@ -113,9 +113,10 @@ void Pool::close(TimePoint now, Connection& connection, CloseReason reason, Acti
                  std::string_view text) {
   connection.close_reason = reason;
   note_connection(now, EventKind::close, connection, static_cast<uint64_t>(reason), text);
-  const bool worked = connection.state != State::connecting;
+  // What is renewed gives way to what works.
+  const bool lost = connection.state != State::connecting && reason != CloseReason::renewed;
   move_to(now, connection, State::closing);
-  if (worked && endpoints_.closed(connection.endpoint, now)) shared_.lifted.insert(id_);
+  if (lost && endpoints_.closed(connection.endpoint, now)) shared_.lifted.insert(id_);
   actions.add(Close{connection.id, reason});
 }
 

@@ -319,10 +319,10 @@ void Driver::on(uint64_t decided, const Close& close) {
   PoolModel& pool = model_.pools[c.pool];
   const bool gave_up = c.stage == Stage::dialing && close.reason == CloseReason::dead;
   if (gave_up && decided > pool.endpoints[c.endpoint].succeeded_event) note_failure(pool, c);
-  const bool worked = c.stage != Stage::dialing;
+  const bool lost = c.stage != Stage::dialing && close.reason != CloseReason::renewed;
   c.stage = Stage::closing;
   c.since = model_.now;
-  if (worked) lift_backoffs(decided, c);
+  if (lost) lift_backoffs(decided, c);
   answer_in(100ms, 60, Kind::closed, c.id);
 }
 

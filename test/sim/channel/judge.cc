@@ -130,7 +130,7 @@ void World::judge_need(const PoolModel& pool, const channel::Dial& dial) const {
   for (const auto& [other, channel] : channels) {
     if (channel.pool != index || channel.address != dial.address || !is_open(channel)) continue;
     ++open;
-    const bool just_ended = is_old(channel) && !hub.channel(other)->open();
+    const bool just_ended = !hub.channel(other)->open();  // why, is judged after the event
     lasting += !just_ended && !hub.channel(other)->successor.valid();
     replaces |= just_ended;
   }

@@ -170,6 +170,19 @@ TEST_F(SeveralEndpoints, WhichServesThoseWhoWaitedForThem) {
   EXPECT_TRUE(granted(request));
 }
 
+TEST_F(SeveralEndpoints, NoneOfThemIsTriedWhileWhatServedGivesWayToABetterOne) {
+  const PoolId pool = add(several(Balance::failover, 3));
+  const SessionId alice = session();
+  down = {0, 1};
+  leave_idle(alice, pool);
+  EXPECT_EQ(connections(pool, 2), 1u);
+  down = {0};
+  for (int i = 0; i < 2000 && connections(pool, 1) == 0; ++i) pass(10ms);
+  EXPECT_EQ(connections(pool, 1), 1u);
+  EXPECT_EQ(connections(pool, 2), 0u) << "it gives way";
+  EXPECT_EQ(endpoints_dialed.back(), 1u) << "the first waits for the end of its backoff";
+}
+
 TEST_F(SeveralEndpoints, AndEachOfThemOnce) {
   const PoolId pool = add(several());
   const SessionId alice = session();
