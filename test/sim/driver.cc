@@ -318,7 +318,10 @@ void Driver::on(uint64_t decided, const Close& close) {
   judge_close(decided, c, close);
   PoolModel& pool = model_.pools[c.pool];
   const bool gave_up = c.stage == Stage::dialing && close.reason == CloseReason::dead;
-  if (gave_up && decided > pool.endpoints[c.endpoint].succeeded_event) note_failure(pool, c);
+  if (gave_up && decided > pool.endpoints[c.endpoint].succeeded_event) {
+    note_failure(pool, c);
+    pool.endpoints[c.endpoint].failed_event = decided;
+  }
   const bool lost = c.stage != Stage::dialing && close.reason != CloseReason::renewed;
   c.stage = Stage::closing;
   c.since = model_.now;
