@@ -57,6 +57,7 @@ Broker::Broker(loop::Loop& loop, const config::Settings& settings, uint32_t fd_l
       sessions_(loop, driver_, keys_, admission_, own_netns_),
       local_clients_(loop, driver_, admission_, own_netns_),
       listen_sockets_(loop, driver_, local_clients_) {
+  driver_.set_total_stream_buffer(settings_.total_stream_buffer);
   loop_.at_end_of_turn([this] { end_turn(); });
 }
 
@@ -155,6 +156,7 @@ absl::StatusOr<Broker::Reloaded> Broker::reload(const config::Settings& settings
   next.fd_reserve = settings_.fd_reserve;
   settings_ = std::move(next);
   driver_.set_total_max_idle(settings_.total_max_idle);
+  driver_.set_total_stream_buffer(settings_.total_stream_buffer);
   driver_.set_user_limits(user_limits(settings_));
   admission_.set_limits(session_limits(settings_, driver_.depot().budget()));
   for (const config::SocketSettings& socket : settings.sockets) note_restart(socket, done);

@@ -11,6 +11,7 @@
 #include "base/status_text.h"
 #include "broker/channel_peers.h"
 #include "channel/policy_of.h"
+#include "wire/http2_arena.h"
 
 namespace berth::broker {
 
@@ -151,6 +152,7 @@ void Channels::shut_down() {
 
 // What one of these brings about, such as credit for the other side, is done in the same turn.
 void Channels::end_turn() {
+  drop_who_holds_most();
   do {
     close_some();
     for (const uint64_t number : std::exchange(to_flush_, {})) {
@@ -161,6 +163,29 @@ void Channels::end_turn() {
   forget_removed();
   dials_.end_turn();
   timer_.arm(hub_.next_deadline());
+}
+
+// Windows bound each stream and the number of streams each client: together they may be more than a
+// machine has.
+void Channels::drop_who_holds_most() {
+  if (wire::Http2Arena::of_thread().bytes() <= most_held_) return;
+  Client* worst = nullptr;
+  size_t most = 0;
+  for (const auto& [id, client] : clients_) {
+    const size_t held = client->http2().held();
+    if (held <= most) continue;
+    most = held;
+    worst = client.get();
+  }
+  if (worst == nullptr) return;
+  log().warn(
+      "process {} is dropped from a channel pool: {} bytes of its calls wait, more than of any "
+      "other, "
+      "and all calls together have reached total_stream_buffer",
+      worst->program().pid, most);
+  worst->http2().close(wire::kHttp2EnhanceYourCalm, "total_stream_buffer");
+  worst->flush();
+  worst->give_up();
 }
 
 // A removed pool goes when its last channel, stream and client have gone.

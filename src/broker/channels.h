@@ -55,6 +55,10 @@ class Channels {
   // Closes it. No effect if there is none.
   void end(ConnectionId client);
 
+  // Of all calls together: what waits for a reader or a server. Beyond it the client that has most
+  // of it is dropped, until it is kept.
+  void set_most_held(size_t bytes) { most_held_ = bytes; }
+
   // No new calls: clients are told, those that wait end, and the rest may come to their end.
   void shut_down();
   // After shut_down: no channel is left.
@@ -88,6 +92,7 @@ class Channels {
   void ready(uint64_t number, uint32_t events);
   void close_some();
   void end_those_over();
+  void drop_who_holds_most();
   void forget_removed();
 
   // channel_calls.cc
@@ -151,6 +156,7 @@ class Channels {
   absl::flat_hash_map<uint64_t, Peer*> peers_;  // both, by the numbers of their watches
   bool some_compress_ = false;                  // a pool does, or did
   uint64_t numbers_ = 0;
+  size_t most_held_ = SIZE_MAX;
   std::vector<uint64_t> to_flush_;
   std::vector<uint64_t> over_;
   std::vector<ConnectionId> closing_;  // channels, at the end of the turn

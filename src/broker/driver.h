@@ -69,6 +69,7 @@ class PoolDriver {
   bool reconfigure_pool(PoolId pool, pool::PoolPolicy policy);
   void remove_pool(PoolId pool);
   void set_total_max_idle(int most);
+  void set_total_stream_buffer(size_t bytes) { channels_.set_most_held(bytes); }
   void set_user_limits(pool::UserLimits limits) { depot_.set_user_limits(limits); }
   // Makes room for one more dynamic pool. False if every one is in use.
   bool forget_empty_pool() { return depot_.forget_empty(loop_.now()); }

@@ -33,6 +33,7 @@ constexpr int64_t kMostStreams = 1'000'000;  // each that waits costs memory
 // RFC 9113, 4.2: what every peer may send in one frame.
 constexpr uint64_t kLeastStreamBytes = 16 << 10;
 constexpr uint64_t kMostStreamBytes = 16 << 20;
+constexpr uint64_t kMostTotalStreamBytes = uint64_t{1} << 40;
 // What gRPC's own libraries take by default.
 constexpr uint64_t kLeastHeaders = 8 << 10;
 constexpr uint64_t kMostHeaders = 1 << 20;
@@ -125,6 +126,8 @@ const std::vector<Setting<DaemonSettings>>& daemon_settings() {
        field(&D::max_leases_per_user, Limit{"leases", kMostConnections, NoneIs::refused})},
       {"max_waiters_per_user",
        field(&D::max_waiters_per_user, Limit{"requests", kMostConnections, NoneIs::refused})},
+      {"total_stream_buffer",
+       field(&D::total_stream_buffer, Size{kMostStreamBytes, kMostTotalStreamBytes})},
       {"drain_timeout", field(&D::drain_timeout, Time{kShortest, kDay, ZeroIs::allowed})},
       {"log_level", field(&D::log_level, log_levels())},
   };

@@ -33,6 +33,8 @@ struct DaemonSettings {
   int max_leases_per_user = 0;   // of one user in all sessions; 0 unlimited
   int max_waiters_per_user = 0;  // requests that wait; likewise
 
+  size_t total_stream_buffer = size_t{1} << 30;  // bytes of all calls of channel pools that wait
+
   Duration drain_timeout = 30s;  // 0: running leases are not waited for
   std::string log_level = "info";
 

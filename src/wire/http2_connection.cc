@@ -76,6 +76,10 @@ size_t Http2Connection::queued(const Http2Stream& stream) const {
   return State::queued(stream);
 }
 
+size_t Http2Connection::held() const {
+  return state_->held();
+}
+
 void Http2Connection::ping(uint64_t payload) {
   state_->ping(payload);
 }

@@ -275,4 +275,10 @@ size_t Http2Connection::State::queued(const Http2Stream& stream) {
   return static_cast<const Record&>(stream).queue.size();
 }
 
+size_t Http2Connection::State::held() const {
+  size_t held = output_.size();
+  for (const Record& record : records_) held += record.queue.size() + record.outstanding;
+  return held;
+}
+
 }  // namespace berth::wire

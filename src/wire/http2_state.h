@@ -48,6 +48,7 @@ class Http2Connection::State {
   void reset(Http2Stream& stream, uint32_t error);
   void consume(Http2Stream& stream, size_t bytes);
   static size_t queued(const Http2Stream& stream);
+  size_t held() const;
 
   void ping(uint64_t payload);
   void close_gracefully();

@@ -344,6 +344,19 @@ def test_a_client_that_does_not_read_holds_up_no_other(berthd, serve, dial):
     assert [int(each.rstrip(b".")) for each in stalled] == list(range(1, 64))
 
 
+def test_a_client_that_reads_nothing_is_dropped_where_all_calls_together_wait_for_too_much(berthd, serve, dial):
+    daemon = berthd(pool(serve()), total_stream_buffer="16MiB")
+    hog, other = dial(daemon), dial(daemon)
+    other.call("who")
+    stalled = [hog.down("count", b"64 1000000") for _ in range(90)]
+    wait_until(lambda: "total_stream_buffer" in daemon.log(), "it is dropped")
+    assert f"process {os.getpid()} is dropped" in daemon.log()
+    wait_until(lambda: all(call.done() for call in stalled), "its calls end")
+    assert {call.code() for call in stalled} == {Status.UNAVAILABLE}
+    assert other.call("echo", b"unhurt") == b"unhurt"
+    assert daemon.log().count("is dropped") == 1
+
+
 def test_many_streams_that_flow_at_once(berthd, serve, dial):
     daemon = berthd(pool(serve()))
     streams = [dial(daemon).down("count", b"50 20000") for _ in range(10)]

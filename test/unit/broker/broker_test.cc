@@ -316,6 +316,7 @@ TEST_F(BrokerTest, AReloadTellsWhichSettingsOfTheDaemonWaitForARestart) {
   settings_.daemon.max_sessions_per_user = 7;
   settings_.daemon.max_leases_per_user = 7;
   settings_.daemon.max_waiters_per_user = 7;
+  settings_.daemon.total_stream_buffer = 77 << 20;
   settings_.daemon.drain_timeout = 7s;
   settings_.daemon.log_level = "warn";
   const auto done = broker_->reload(settings_);

@@ -30,6 +30,7 @@ max_sessions = 10
 max_sessions_per_user = 5
 max_leases_per_user = 6
 max_waiters_per_user = 7
+total_stream_buffer = "16MiB"
 drain_timeout = "0s"
 log_level = "off"
 
@@ -84,6 +85,7 @@ fail_fast = false
                                  .max_sessions_per_user = 5,
                                  .max_leases_per_user = 6,
                                  .max_waiters_per_user = 7,
+                                 .total_stream_buffer = 16 << 20,
                                  .drain_timeout = 0s,
                                  .log_level = "off"};
   EXPECT_EQ(loaded.settings.daemon, daemon);

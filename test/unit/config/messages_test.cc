@@ -17,7 +17,7 @@ TEST_F(ConfigMessage, AnUnknownSettingIsAnsweredWithAllThatMayStandThere) {
             Lines{"2: unknown setting \"colour\" in [daemon]; it may hold lease_socket, "
                   "lease_socket_mode, control_socket, control_socket_mode, admins, fd_reserve, "
                   "total_max_idle, max_sessions, max_sessions_per_user, max_leases_per_user, "
-                  "max_waiters_per_user, drain_timeout, log_level"});
+                  "max_waiters_per_user, total_stream_buffer, drain_timeout, log_level"});
 }
 
 TEST_F(ConfigMessage, ASettingInTheWrongTableIsSentHome) {

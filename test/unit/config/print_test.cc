@@ -35,6 +35,7 @@ max_sessions = 4096
 max_sessions_per_user = 1024
 max_leases_per_user = "unlimited"
 max_waiters_per_user = "unlimited"
+total_stream_buffer = "1GiB"
 drain_timeout = "30s"
 log_level = "info"
 
@@ -119,6 +120,7 @@ max_sessions = 1
 max_sessions_per_user = 2
 max_leases_per_user = 3
 max_waiters_per_user = 4
+total_stream_buffer = "1024GiB"
 drain_timeout = "0s"
 log_level = "trace"
 
