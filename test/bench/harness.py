@@ -89,8 +89,8 @@ def pin(pid, cores):
 
 
 def cpu_ns(pid):
-    tasks = pathlib.Path(f"/proc/{pid}/task").iterdir()
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks)
+    """Of all its threads, those that have ended too: the clock of clock_getcpuclockid(3)."""
+    return time.clock_gettime_ns(~pid << 3 | 2)
 
 
 def cpu_of_children_ns(pid):

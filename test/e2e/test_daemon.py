@@ -67,7 +67,7 @@ def test_every_problem_is_told_with_file_line_and_what_would_be_right(folder):
         "max_conections = 5",
         "[pool.mail]",
         'endpoints = ["tcp://127.0.0.1"]',
-        'compression = "gzip"',
+        "metrics = true",
         "[pool.Big]",
         'endpoints = ["tcp://127.0.0.1:1"]',
         "[poool.x]",
