@@ -87,7 +87,7 @@ absl::Status append_data(uint8_t type, std::string_view body, size_t room, std::
 absl::Status read_data(uint8_t type, std::string_view body, size_t room, std::string& out) {
   if (body.size() < kSum) return broken("a chunk is too short for its checksum");
   const size_t begin = out.size();
-  const absl::Status read = append_data(type, body.substr(kSum), room, out);
+  absl::Status read = append_data(type, body.substr(kSum), room, out);
   if (!read.ok()) return read;
   const bool same =
       number_in(body.substr(0, kSum)) == masked_sum(std::string_view(out).substr(begin));
@@ -116,7 +116,7 @@ absl::Status read_snappy_frames(std::string_view stream, size_t most, std::strin
     const std::string_view body = stream.substr(kHead, length);
     stream.remove_prefix(kHead + length);
     if (type == kCompressed || type == kUncompressed) {
-      const absl::Status read = read_data(type, body, most - (out.size() - begin), out);
+      absl::Status read = read_data(type, body, most - (out.size() - begin), out);
       if (absl::IsResourceExhausted(read)) return too_much(most);
       if (!read.ok()) return read;
     } else if (type == kIdentifier && body != kName) {

@@ -26,7 +26,7 @@ snappy.snappy._crc32c = crc32c
 
 def compressed(encoding, data):
     if encoding == "gzip":
-        return gzip.compress(data)
+        return gzip.compress(data, mtime=0)
     return snappy.StreamCompressor().add_chunk(data)
 
 

@@ -51,7 +51,7 @@ TEST_F(GrpcRecoderTest, WhatIsCompressedIsDecompressedInPiecesOfAnySize) {
   for (const Compression compression : kBoth) {
     const std::string expected = compressed(compression, long_) + message("") + message("short") +
                                  compressed(compression, long_ + "y");
-    for (const size_t piece : {1, 2, 3, 4, 5, 6, 7, 100, 504, 505, 506, 10000}) {
+    for (const size_t piece : {1u, 2u, 3u, 4u, 5u, 6u, 7u, 100u, 504u, 505u, 506u, 10000u}) {
       GrpcRecoder there(compression, Task::compress, hold_);
       GrpcRecoder back(compression, Task::decompress, hold_);
       EXPECT_EQ(recoded(there, plain, piece), expected) << piece;
@@ -180,7 +180,7 @@ TEST_F(GrpcRecoderTest, FlagsThatMeanNothingAreRefused) {
 
 TEST_F(GrpcRecoderTest, AMessageThatIsCutOffFollowsAsItCame) {
   const std::string bytes = message(long_);
-  for (const size_t size : {0, 3, 5, 10, 504, 505}) {
+  for (const size_t size : {0u, 3u, 5u, 10u, 504u, 505u}) {
     GrpcRecoder recoder(Compression::snappy, Task::compress, hold_);
     std::string out = recoded(recoder, bytes.substr(0, size));
     EXPECT_TRUE(recoder.finish(out).ok());

@@ -22,7 +22,7 @@ std::string read(std::string_view member, size_t most = 1 << 20) {
 }
 
 TEST(Gzip, WhatIsCompressedIsReadAsItWas) {
-  for (const size_t size : {0, 1, 16383, 16384, 16385, 300000}) {
+  for (const size_t size : {0u, 1u, 16383u, 16384u, 16385u, 300000u}) {
     EXPECT_EQ(read(zipped(std::string(size, 'x'))), std::string(size, 'x')) << size;
   }
 }

@@ -37,7 +37,7 @@ std::string read(std::string_view stream, size_t most = kPlenty) {
 }
 
 TEST(SnappyFrames, WhatIsFramedIsReadAsItWas) {
-  for (const size_t size : {0, 1, 100, 65535, 65536, 65537, 131072, 200000}) {
+  for (const size_t size : {0u, 1u, 100u, 65535u, 65536u, 65537u, 131072u, 200000u}) {
     EXPECT_EQ(read(framed(std::string(size, 'x'))), std::string(size, 'x')) << size;
     EXPECT_EQ(read(framed(noise(size))), noise(size)) << size;
   }
