@@ -166,7 +166,7 @@ inline constexpr size_t kMaxHttp2SessionBytes = 4 * 1024 * 1024;
 inline constexpr size_t kMaxHttp2StreamBytes = 4 * 1024;
 
 // A message that a channel pool compresses: it is held until it is whole, and a mebibyte takes gzip
-// some ten milliseconds, during which the loop does nothing else.
+// ten to twenty milliseconds, during which the loop does nothing else.
 inline constexpr size_t kMaxCompressedMessageBytes = 1024 * 1024;
 // A message that is decompressed for a client, before and after: what gRPC's clients take unless
 // they are told otherwise.

@@ -22,9 +22,9 @@ void set_log_level(std::string_view level);
 
 spdlog::logger& log();
 
-// A line of the access log (channel pools), between start_log() and stop_log(), on the loop's thread:
-// an object of JSON of the time and `fields`, whatever the level. It has a queue of its own, lest
-// it push out what else there is to say.
+// A line of the access log (channel pools), between start_log() and stop_log(), on the loop's
+// thread: an object of JSON of the time and `fields`, whatever the level. It has a queue of its
+// own, lest it push out what else there is to say.
 void log_access(std::string_view fields);
 
 // Lines lost since start_log() because a queue was full.

@@ -192,8 +192,7 @@ void Broker::reload_pools(const std::vector<pool::PoolPolicy>& pools, Reloaded& 
   for (const pool::PoolPolicy& policy : pools) {
     const auto old = by_key(pools_, policy.key);
     if (old != pools_.end() && *old == policy) continue;
-    const bool turned =
-        old != pools_.end() && old->carries_channels() != policy.carries_channels();
+    const bool turned = old != pools_.end() && old->carries_channels() != policy.carries_channels();
     if (old == pools_.end() || turned) {
       // A URL key may have made a pool of that name, which the configured one replaces.
       if (const auto dynamic = depot.find_pool(policy.key)) driver_.remove_pool(*dynamic);

@@ -233,7 +233,8 @@ void Channels::Upstream::depart() {
 // ---- its server's health ----
 
 void Channels::Upstream::watch_health() {
-  if (is_lost() || !http2().can_open()) return health_timer_.arm(channels_.loop_.now() + kHealthDelay);
+  if (is_lost() || !http2().can_open())
+    return health_timer_.arm(channels_.loop_.now() + kHealthDelay);
   health_.emplace();
   health_status_.reset();
   health_stream_ = http2().open(wire::GrpcHealth::request(scheme_, authority_), false, nullptr);

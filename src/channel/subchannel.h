@@ -40,7 +40,7 @@ struct Subchannel {
   uint64_t rank = 0;      // by endpoint, then as the look-up had it
   std::string address;
   uint16_t priority = 0;  // Place::priority
-  bool gone = false;  // the endpoint has it no more
+  bool gone = false;      // the endpoint has it no more
   std::string last_error;
   uint32_t known_limit = kAssumedStreams;  // what its server allowed last
   size_t streams = 0;                      // on all of its channels

@@ -97,10 +97,10 @@ struct ChannelSettings {
   Duration keepalive_timeout = 20s;          // for the answer to that
   RetrySettings retry = {};
   bool health = false;  // channels are used while grpc.health.v1 says that they serve
-  size_t max_header_bytes = size_t{64} << 10;  // of a header block as RFC 9113, 6.5.2 counts it
-  size_t stream_buffer = size_t{256} << 10;    // of a stream's data, each way
+  size_t max_header_bytes = size_t{64} << 10;   // of a header block as RFC 9113, 6.5.2 counts it
+  size_t stream_buffer = size_t{256} << 10;     // of a stream's data, each way
   Compression compression = Compression::none;  // of messages towards the server
-  bool access_log = false;                     // a line for each call
+  bool access_log = false;                      // a line for each call
 
   friend bool operator==(const ChannelSettings&, const ChannelSettings&) = default;
 };

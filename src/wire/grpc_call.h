@@ -15,8 +15,8 @@ namespace berth::wire {
 // Of `grpc-timeout`: up to eight digits and one of the units H, M, S, m, u, n, rounded up to whole
 // milliseconds, and a year at most. Nothing: it is not one.
 std::optional<Duration> parse_grpc_timeout(std::string_view text);
-// Such a text, of whole milliseconds (seconds, if it is a day and more): none longer than `timeout`,
-// and at least one millisecond.
+// Such a text, of whole milliseconds (seconds, if it is a day and more): none longer than
+// `timeout`, and at least one millisecond.
 std::string format_grpc_timeout(Duration timeout);
 
 // Of `grpc-status`. Nothing: the field is missing. What is no number of a status is `unknown`.

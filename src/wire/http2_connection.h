@@ -130,8 +130,8 @@ class Http2Connection {
   void consume(Http2Stream& stream, size_t bytes);
   // Bytes given to send_data() that sent() has not told of.
   size_t queued(const Http2Stream& stream) const;
-  // Bytes of all streams that wait: to be sent, and what data() brought for consume(). Takes as long
-  // as there are streams.
+  // Bytes of all streams that wait: to be sent, and what data() brought for consume(). Takes as
+  // long as there are streams.
   size_t held() const;
 
   // --- the connection ---

@@ -77,9 +77,9 @@ class ChannelTest : public ::testing::Test {
   Answer resolves = Answer::yes;
   Answer pings = Answer::yes;
   Answer closings = Answer::yes;
-  uint32_t max_streams = 100;          // of servers
-  std::set<std::string> down;          // addresses that refuse, whatever `dials` says
-  std::vector<std::string> addresses;  // of endpoint 0
+  uint32_t max_streams = 100;                  // of servers
+  std::set<std::string> down;                  // addresses that refuse, whatever `dials` says
+  std::vector<std::string> addresses;          // of endpoint 0
   std::map<std::string, uint16_t> priorities;  // of addresses; else 0
 
   std::vector<ConnectionId> dialed;
