@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/poll_one.h"
 #include "cli/key_options.h"
 
 namespace berth::cli {
@@ -35,8 +36,7 @@ int send_fd(int to, int fd) {
   while (::sendmsg(to, &message, MSG_NOSIGNAL) < 0) {
     if (errno == EINTR) continue;
     if (errno != EAGAIN) return errno;
-    pollfd writable{to, POLLOUT, 0};
-    ::poll(&writable, 1, -1);
+    poll_one(to, POLLOUT, -1);
   }
   return 0;
 }

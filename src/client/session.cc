@@ -4,6 +4,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/poll_one.h"
+
 namespace berth::client {
 namespace {
 
@@ -245,8 +247,7 @@ std::variant<uint64_t, Failure> Session::submit_release(berth_grant& grant, wire
   if (Result refusal = refuse_other_process()) return *refusal;
   if (grant.id == 0) return no_lease();
   // The descriptor must be closed before the frame goes out, so make sure first that it can.
-  pollfd writable{fd(), POLLOUT, 0};
-  if (::poll(&writable, 1, 0) == 0) return failed(EAGAIN, "berthd is behind in reading");
+  if (poll_one(fd(), POLLOUT) == 0) return failed(EAGAIN, "berthd is behind in reading");
   Lock lock(mutex_);
   keep_events();
   if (!leases_.contains(grant.id)) return not_held(grant.id);

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "base/poll_one.h"
 #include "base/status_text.h"
 #include "base/unique_fd.h"
 #include "daemon/status_line.h"
@@ -50,8 +51,7 @@ bool is_full(std::string_view address) {
   const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + address.size());
   const UniqueFd fd(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&there), length) != 0) return false;
-  pollfd room{fd.get(), POLLOUT, 0};
-  return poll(&room, 1, 0) == 0;
+  return poll_one(fd.get(), POLLOUT) == 0;
 }
 
 }  // namespace

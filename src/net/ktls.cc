@@ -15,6 +15,7 @@
 #include <string_view>
 #include <utility>
 
+#include "base/poll_one.h"
 #include "base/unique_fd.h"
 #include "net/address.h"
 #include "net/errno_status.h"
@@ -157,8 +158,7 @@ bool arrives(const UniqueFd& from, const UniqueFd& to) {
   constexpr std::string_view kText = "berth";
   char got[kText.size() + 1];
   if (send(from.get(), kText.data(), kText.size(), MSG_DONTWAIT | MSG_NOSIGNAL) < 0) return false;
-  pollfd watch{to.get(), POLLIN, 0};
-  if (poll(&watch, 1, kProbeMs) != 1) return false;
+  if (poll_one(to.get(), POLLIN, kProbeMs) == 0) return false;
   const ssize_t size = recv(to.get(), got, sizeof got, MSG_DONTWAIT);
   return size > 0 && std::string_view(got, static_cast<size_t>(size)) == kText;
 }

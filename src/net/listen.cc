@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "base/check.h"
+#include "base/poll_one.h"
 #include "net/address.h"
 #include "net/errno_status.h"
 
@@ -158,8 +159,7 @@ FileIdentity identify_file(const std::string& path) {
 }
 
 bool has_caller(int listener) {
-  pollfd watch{listener, POLLIN, 0};
-  return poll(&watch, 1, 0) > 0;
+  return poll_one(listener, POLLIN) != 0;
 }
 
 Accepted accept_session(int listener) {

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "base/poll_one.h"
 #include "net/direct_calls.h"
 
 namespace berth::net {
@@ -39,8 +40,7 @@ Sent failed(int error_number) {
 }
 
 bool hung_up(int fd) {
-  pollfd watch{fd, POLLRDHUP, 0};
-  return poll(&watch, 1, 0) > 0;
+  return poll_one(fd, POLLRDHUP) != 0;
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 
+#include "base/poll_one.h"
 #include "net/errno_status.h"
 
 // Of include/uapi/asm-generic/socket.h; Debian 12's headers are older than the kernels we meet.
@@ -83,8 +84,7 @@ bool runs_as(int32_t pid, uint32_t uid) {
 }
 
 bool hung_up(int fd) {
-  pollfd watch{fd, 0, 0};
-  return poll(&watch, 1, 0) > 0;
+  return poll_one(fd, 0) != 0;
 }
 
 }  // namespace
@@ -128,8 +128,7 @@ absl::StatusOr<uint64_t> own_netns_cookie() {
 }
 
 bool has_exited(int pidfd) {
-  pollfd watch{pidfd, POLLIN, 0};
-  return poll(&watch, 1, 0) > 0;
+  return poll_one(pidfd, POLLIN) != 0;
 }
 
 }  // namespace berth::net

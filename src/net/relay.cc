@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/poll_one.h"
 #include "net/direct_calls.h"
 
 #include <linux/sockios.h>
@@ -185,9 +186,9 @@ void Relay::pass_on(Side side) {
 }
 
 Hold hold_of(int program) {
-  pollfd watch{program, POLLRDHUP, 0};
-  if (poll(&watch, 1, 0) <= 0) return Hold::open;
-  return (watch.revents & (POLLHUP | POLLERR)) != 0 ? Hold::closed : Hold::half_closed;
+  const short events = poll_one(program, POLLRDHUP);
+  if (events == 0) return Hold::open;
+  return (events & (POLLHUP | POLLERR)) != 0 ? Hold::closed : Hold::half_closed;
 }
 
 bool tells_half_close(int program) {

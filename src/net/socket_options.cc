@@ -11,6 +11,7 @@
 #include <cstring>
 #include <span>
 
+#include "base/poll_one.h"
 #include "base/unique_fd.h"
 #include "net/errno_status.h"
 #include "net/socket_state.h"
@@ -235,8 +236,7 @@ bool clear_signals(int fd) {
 
 // Reports of zero-copy sends, times, ICMP errors; an urgent byte.
 bool nothing_pending(int fd) {
-  pollfd watch{fd, POLLPRI, 0};
-  return poll(&watch, 1, 0) == 0;
+  return poll_one(fd, POLLPRI) == 0;
 }
 
 bool restore_usual(int fd, const SocketAddress& peer, const DialOptions& options, Layer layer) {

@@ -12,6 +12,7 @@
 #include <cstring>
 #include <string_view>
 
+#include "base/poll_one.h"
 #include "net/direct_calls.h"
 
 namespace berth::net {
@@ -48,8 +49,7 @@ bool is_established(int fd) {
 }
 
 bool has_room(int fd) {
-  pollfd watch{fd, POLLOUT, 0};
-  return poll(&watch, 1, 0) == 1 && (watch.revents & POLLOUT) != 0;
+  return (poll_one(fd, POLLOUT) & POLLOUT) != 0;
 }
 
 Released inspect_tcp(int fd, const SocketAddress& peer, PeerProof proof) {
@@ -81,8 +81,7 @@ Peek peek(int fd, Layer layer) {
 }
 
 bool still_open(int fd) {
-  pollfd watch{fd, POLLRDHUP, 0};
-  return poll(&watch, 1, 0) == 0;
+  return poll_one(fd, POLLRDHUP) == 0;
 }
 
 bool has_unread(int fd) {

@@ -2,6 +2,7 @@
 
 #include <linux/tcp.h>
 
+#include "support/signals.h"
 #include "unit/net/sockets.h"
 
 namespace berth::net {
@@ -120,6 +121,12 @@ TEST_P(AnyStream, AGreetingAndThenTheEndIsNotOpen) {
   c.server.reset();
   ASSERT_TRUE(test::wait_for(c.fd.get(), POLLRDHUP));
   EXPECT_FALSE(still_open(c.fd.get()));
+}
+
+TEST_P(AnyStream, ASignalIsNoEndOfAConnection) {
+  const Connection c(GetParam());
+  const berth::test::Signals signals;
+  for (int i = 0; i < 20'000; ++i) ASSERT_TRUE(still_open(c.fd.get()));
 }
 
 TEST(SocketState, AResetIsDirtyAndNotOpen) {

@@ -1,0 +1,51 @@
+#include "base/poll_one.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "base/unique_fd.h"
+#include "support/signals.h"
+
+namespace berth {
+namespace {
+
+struct Pipe {
+  Pipe() {
+    int ends[2];
+    EXPECT_EQ(pipe2(ends, O_CLOEXEC), 0);
+    out.reset(ends[0]);
+    in.reset(ends[1]);
+  }
+  UniqueFd out;
+  UniqueFd in;
+};
+
+TEST(PollOne, TellsWhatThereIs) {
+  Pipe pipe;
+  EXPECT_EQ(poll_one(pipe.out.get(), POLLIN), 0);
+  EXPECT_EQ(poll_one(pipe.in.get(), POLLOUT), POLLOUT);
+  ASSERT_EQ(write(pipe.in.get(), "x", 1), 1);
+  EXPECT_EQ(poll_one(pipe.out.get(), POLLIN), POLLIN);
+  pipe.in.reset();
+  EXPECT_EQ(poll_one(pipe.out.get(), 0), POLLHUP);
+}
+
+TEST(PollOne, ASignalIsNoAnswer) {
+  const Pipe pipe;
+  const test::Signals signals;
+  for (int i = 0; i < 20'000; ++i) ASSERT_EQ(poll_one(pipe.out.get(), POLLIN), 0);
+}
+
+TEST(PollOne, ASignalDoesNotEndAWait) {
+  const Pipe pipe;
+  int count = 0;
+  const test::Signals signals([&] {
+    if (++count == 20) (void)!write(pipe.in.get(), "x", 1);
+  });
+  EXPECT_EQ(poll_one(pipe.out.get(), POLLIN, -1), POLLIN);
+  EXPECT_GE(count, 20);
+}
+
+}  // namespace
+}  // namespace berth
