@@ -46,20 +46,21 @@ ssize_t Relay::write_some(const Stream& to, std::span<const char> bytes) {
 
 bool Relay::move(Side from, Scratch& scratch) {
   Flow& flow = this->flow(from);
+  if (flow.gathers) return gather(flow);
   if (!send_kept(flow) || !empty_pipe(flow) || flow.end != End::none) return false;
   if (flow.pipe.in.valid()) {
     const bool more = fill_pipe(flow);
     empty_pipe(flow);
     return more;
   }
+  TlsStream* const tls = flow.from.tls;
+  if (tls != nullptr && flow.full_reads >= kFullReadsOfBulk) return gather(flow);
   const ssize_t got = read_some(flow.from, scratch);
   if (got > 0) {
     const std::span<const char> bytes(scratch.data(), static_cast<size_t>(got));
-    note_read(flow, bytes.size(), scratch.size());
+    note_read(flow, tls != nullptr ? tls->has_more() : bytes.size() == scratch.size());
     send_on(flow, bytes);
-    if (flow.from.tls != nullptr && flow.from.tls->at_end()) {
-      note_end(flow, read_some(flow.from, scratch));
-    }
+    if (tls != nullptr && tls->at_end()) note_end(flow, tls->recv(scratch));
   } else {
     note_end(flow, got);
   }
@@ -77,9 +78,33 @@ void Relay::note_end(Flow& flow, ssize_t result) {
 
 // --- bulk ---
 
-void Relay::note_read(Flow& flow, size_t size, size_t most) {
-  flow.full_reads = size == most ? flow.full_reads + 1 : 0;
-  if (flow.full_reads < kFullReadsOfBulk || lender_ == nullptr) return;
+void Relay::note_read(Flow& flow, bool full) {
+  flow.full_reads = full ? flow.full_reads + 1 : 0;
+  if (flow.full_reads >= kFullReadsOfBulk && lender_ != nullptr) borrow_pipe(flow);
+}
+
+// Decrypts once, behind what is gathered. All is sent once nothing more is at hand, or there is no
+// room for it. Returns whether there was something.
+bool Relay::gather(Flow& flow) {
+  TlsStream& tls = *flow.from.tls;
+  Kept& kept = flow.kept;
+  if (kept.bytes == nullptr) kept.bytes = std::make_unique_for_overwrite<char[]>(kGatheredBytes);
+  const std::span<char> room(kept.bytes.get() + kept.end, kGatheredBytes - kept.end);
+  const ssize_t got = tls.recv(room);
+  if (got > 0) kept.end += static_cast<size_t>(got);
+  if (got <= 0) note_end(flow, got);
+  const bool more = got > 0 && tls.has_more();
+  if (!more) flow.full_reads = 0;
+  flow.gathers = more && kGatheredBytes - kept.end >= TlsStream::kMostRead;
+  if (!flow.gathers) send_kept(flow);
+  if (got > 0 && tls.at_end()) {
+    char none;
+    note_end(flow, tls.recv({&none, 1}));
+  }
+  return got > 0;
+}
+
+void Relay::borrow_pipe(Flow& flow) {
   flow.full_reads = 0;  // should there be no pipe, it asks again after as many
   flow.pipe = lender_->borrow();
   if (!flow.pipe.in.valid()) return;
@@ -173,8 +198,9 @@ void Relay::refuse_more(Flow& flow) {
 uint32_t Relay::wanted(Side side) const {
   const Flow& out = flow(side);
   const Flow& in = flows_[1 - static_cast<size_t>(side)];
-  const bool reads = out.end == End::none && out.drained();
-  return (reads ? uint32_t{EPOLLIN} : 0) | (in.drained() ? 0 : uint32_t{EPOLLOUT});
+  const bool reads = out.end == End::none && (out.gathers || out.drained());
+  const bool writes = !in.gathers && !in.drained();
+  return (reads ? uint32_t{EPOLLIN} : 0) | (writes ? uint32_t{EPOLLOUT} : 0);
 }
 
 void Relay::pass_on(Side side) {

@@ -15,10 +15,6 @@ namespace {
 
 using Got = wire::TlsEngine::Got;
 
-// From the socket at a time: some records, for what a turn costs besides. Behind a part of one that
-// the engine has already, no more comes of it than kMostRead.
-constexpr size_t kFetchBytes = TlsStream::kMostRead - kMaxTlsRecordBytes;
-
 ssize_t fails(int error) {
   errno = error;
   return -1;
@@ -30,20 +26,19 @@ TlsStream::TlsStream(int fd, std::unique_ptr<wire::TlsEngine> engine)
     : fd_(fd), engine_(std::move(engine)) {}
 
 // As recv(2), of records.
-ssize_t TlsStream::fetch() {
-  std::array<char, kFetchBytes> bytes;
+ssize_t TlsStream::fetch(Fetched& bytes) {
   const ssize_t got = direct::recv(fd_, bytes.data(), bytes.size(), MSG_DONTWAIT);
+  full_ = got == static_cast<ssize_t>(bytes.size());
   if (got == 0) engine_->end();
-  if (got <= 0) return got;
-  const auto size = static_cast<size_t>(got);
-  BERTH_CHECK(engine_->feed({bytes.data(), size}) == size, "an engine that has nothing has room");
   return got;
 }
 
 ssize_t TlsStream::recv(std::span<char> plain) {
+  Fetched bytes;
+  std::string_view encrypted;  // of them, that is still to be read
   size_t read = 0;
   for (bool fetched = false;;) {
-    const wire::TlsEngine::Read next = engine_->read(plain.subspan(read));
+    const wire::TlsEngine::Read next = engine_->read(plain.subspan(read), encrypted);
     read += next.size;
     if (next.got == Got::bytes && read < plain.size()) continue;
     at_end_ = next.got != Got::bytes && next.got != Got::nothing;
@@ -53,9 +48,13 @@ ssize_t TlsStream::recv(std::span<char> plain) {
     if (next.got == Got::failed) return fails(EPROTO);
     // Nothing. A record that carries no bytes, or a part of one, is no reason to fetch on and on.
     if (fetched) break;
-    if (fetch() < 0) return -1;
+    const ssize_t got = fetch(bytes);
+    if (got < 0) return -1;
+    encrypted = {bytes.data(), static_cast<size_t>(got)};
     fetched = true;
   }
+  const size_t kept = engine_->feed(encrypted);
+  BERTH_CHECK(kept == encrypted.size(), "an engine that had nothing has room");
   flush();  // an answer of TLS's own; what fails here, fails again
   return read > 0 ? static_cast<ssize_t>(read) : fails(EAGAIN);
 }

@@ -7,6 +7,7 @@
 
 #include <sys/types.h>
 
+#include <array>
 #include <memory>
 #include <span>
 #include <string>
@@ -32,6 +33,8 @@ class TlsStream {
   // The next recv() would tell of the end, or of an error. Ask after each: the socket need not tell
   // of it again.
   bool at_end() const { return at_end_; }
+  // The socket has more than the last recv() took, so that the next does not find it empty.
+  bool has_more() const { return full_ && !at_end_ && has_unread(fd_); }
   // As send(2); EAGAIN while bytes of before are kept. What it takes may be kept.
   ssize_t send(std::span<const char> plain);
   // Sends what is kept, as far as the socket takes it. False: the socket has failed (errno).
@@ -47,11 +50,15 @@ class TlsStream {
   const std::string& why() const { return engine_->why(); }
 
  private:
-  ssize_t fetch();
+  // From the socket at a time: some records, for what a turn costs besides. Behind a part of one
+  // that the engine has already, no more comes of it than kMostRead.
+  using Fetched = std::array<char, kMostRead - kMaxTlsRecordBytes>;
+  ssize_t fetch(Fetched& bytes);
 
   int fd_;
   std::unique_ptr<wire::TlsEngine> engine_;
   bool at_end_ = false;
+  bool full_ = false;  // as much came last as is taken at a time
 };
 
 // A server's socket, and TLS over it unless `tls` is nullptr. Borrows both.

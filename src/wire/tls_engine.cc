@@ -110,7 +110,7 @@ class TlsEngine::State {
   bool resumed() const { return resumed_; }
   std::shared_ptr<const TlsSource::Ticket> ticket() const;
   std::optional<TlsKeys> keys() const;
-  Read read(std::span<char> plain);
+  Read read(std::span<char> plain, std::string_view& encrypted);
   bool holds_input() const;
   size_t write(std::string_view plain);
   void close();
@@ -149,6 +149,7 @@ class TlsEngine::State {
   mbedtls_ssl_context ssl_;
   Stage stage_ = Stage::shaking;
   Bytes in_;
+  std::string_view* lent_ = nullptr;  // read on in, during read()
   Bytes out_;
   std::string first_;     // bytes that came, as long as it may not be TLS
   bool ended_ = false;    // the socket has
@@ -185,11 +186,16 @@ TlsEngine::State::State(std::shared_ptr<const TlsContext> context, const std::st
 
 int TlsEngine::State::receive(void* self, unsigned char* out, size_t size) {
   auto& engine = *static_cast<State*>(self);
-  const std::string_view bytes = engine.in_.view().substr(0, size);
+  const bool lent = engine.in_.view().empty() && engine.lent_ != nullptr;
+  const std::string_view bytes = (lent ? *engine.lent_ : engine.in_.view()).substr(0, size);
   engine.starved_ = bytes.empty();
   if (bytes.empty()) return MBEDTLS_ERR_SSL_WANT_READ;
   std::memcpy(out, bytes.data(), bytes.size());
-  engine.in_.drop(bytes.size());
+  if (lent) {
+    engine.lent_->remove_prefix(bytes.size());
+  } else {
+    engine.in_.drop(bytes.size());
+  }
   return static_cast<int>(bytes.size());
 }
 
@@ -346,16 +352,18 @@ std::optional<TlsKeys> TlsEngine::State::keys() const {
   return keys;
 }
 
-TlsEngine::Read TlsEngine::State::read(std::span<char> plain) {
+TlsEngine::Read TlsEngine::State::read(std::span<char> plain, std::string_view& encrypted) {
   if (stage_ == Stage::closed) return {Got::closed};
   if (stage_ == Stage::cut_off) return {Got::cut_off};
   if (stage_ == Stage::failed) return {Got::failed};
   if (plain.empty()) return {Got::nothing};
   alerted_ = false;
   int size = 0;
+  lent_ = &encrypted;
   do {  // what brings no bytes, such as an empty record, is passed over
     size = mbedtls_ssl_read(&ssl_, reinterpret_cast<unsigned char*>(plain.data()), plain.size());
   } while (size == 0 || (size == MBEDTLS_ERR_SSL_WANT_READ && !starved_));
+  lent_ = nullptr;
   if (size > 0) return {Got::bytes, static_cast<size_t>(size)};
   switch (size) {
     case MBEDTLS_ERR_SSL_WANT_READ:
@@ -453,8 +461,13 @@ std::optional<TlsKeys> TlsEngine::keys() const {
 }
 
 TlsEngine::Read TlsEngine::read(std::span<char> plain) {
+  std::string_view none;
+  return read(plain, none);
+}
+
+TlsEngine::Read TlsEngine::read(std::span<char> plain, std::string_view& encrypted) {
   state_->require_shaken();
-  return state_->read(plain);
+  return state_->read(plain, encrypted);
 }
 
 bool TlsEngine::holds_input() const {

@@ -66,6 +66,9 @@ class TlsEngine {
     size_t size = 0;
   };
   Read read(std::span<char> plain);
+  // The same, and behind what was fed it reads on in `encrypted`, from whose front it takes what it
+  // uses; so that bulk is not copied twice. What is left of that is the caller's to feed().
+  Read read(std::span<char> plain, std::string_view& encrypted);
   // Decrypted bytes, or bytes of a record, wait in it.
   bool holds_input() const;
 

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -9,6 +10,7 @@
 #include <cerrno>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "base/unique_fd.h"
 #include "net/relay.h"
@@ -174,6 +176,123 @@ TEST_F(TlsStreamTest, ARelayCarriesBytesAndEndsBothWays) {
   EXPECT_TRUE(relay.ended(Relay::Side::server));
   EXPECT_FALSE(relay.failed(Relay::Side::server));
   EXPECT_EQ(read_all(program.far.get()), "last words");
+}
+
+TEST_F(TlsStreamTest, WhetherTheSocketHasMoreIsToldAfterEachRead) {
+  server_.write(std::string(100'000, 'm'));
+  let_server_speak();
+  EXPECT_FALSE(stream_->has_more()) << "nobody has read yet";
+  EXPECT_FALSE(recv_some().empty());
+  EXPECT_TRUE(stream_->has_more());
+  while (stream_->has_more()) EXPECT_FALSE(recv_some().empty());
+  EXPECT_EQ(end_of_stream(), -EAGAIN);
+}
+
+// A relay whose server says more than a turn carries.
+class TlsBulkTest : public TlsStreamTest {
+ protected:
+  // As much as the server's socket takes.
+  void fill() {
+    for (;;) {
+      if (unsent_.empty()) {
+        const std::string piece(16'000, static_cast<char>('a' + said_.size() % 23));
+        server_.write(piece);
+        said_ += piece;
+        unsent_ = server_.take_output();
+      }
+      const ssize_t put = write(sockets_.far.get(), unsent_.data(), unsent_.size());
+      if (put < 0) return;
+      unsent_.erase(0, static_cast<size_t>(put));
+    }
+  }
+  bool move() { return relay_.move(Relay::Side::server, *scratch_); }
+  void read_on() { heard_ += read_all(program_.far.get()); }
+  bool holds_some() const { return !relay_.drained(Relay::Side::server); }
+  bool reads() const { return (relay_.wanted(Relay::Side::server) & EPOLLIN) != 0; }
+  bool writes() const { return (relay_.wanted(Relay::Side::program) & EPOLLOUT) != 0; }
+
+  void move_until_it_gathers() {
+    for (int i = 0; i < 100 && !(holds_some() && reads()); ++i) {
+      fill();
+      move();
+      read_on();
+    }
+    ASSERT_TRUE(holds_some() && reads());
+    EXPECT_FALSE(writes());
+  }
+
+  Sockets program_;
+  Relay relay_{program_.near.get(), {sockets_.near.get(), stream_.get()}};
+  std::unique_ptr<Relay::Scratch> scratch_ = std::make_unique<Relay::Scratch>();
+  std::string said_;
+  std::string unsent_;
+  std::string heard_;
+};
+
+TEST_F(TlsBulkTest, IsSentOnInLongerPiecesThanItIsRead) {
+  move_until_it_gathers();
+  const size_t before = heard_.size();
+  while (holds_some()) {
+    fill();
+    move();
+  }
+  read_on();
+  EXPECT_GT(heard_.size() - before, kGatheredBytes / 2);
+  EXPECT_LE(heard_.size() - before, kGatheredBytes);
+  EXPECT_EQ(relay_.carried(Relay::Side::server), heard_.size());
+  EXPECT_EQ(heard_, said_.substr(0, heard_.size()));
+}
+
+TEST_F(TlsBulkTest, WhatIsGatheredGoesOnceNothingMoreIsAtHand) {
+  move_until_it_gathers();
+  while (move()) read_on();
+  EXPECT_FALSE(holds_some());
+  EXPECT_FALSE(writes());
+  const std::string rest = std::exchange(unsent_, {});
+  ASSERT_EQ(write(sockets_.far.get(), rest.data(), rest.size()), static_cast<ssize_t>(rest.size()));
+  EXPECT_TRUE(move());
+  read_on();
+  EXPECT_FALSE(holds_some());
+  EXPECT_EQ(heard_, said_);
+}
+
+TEST_F(TlsBulkTest, AProgramThatDoesNotReadHoldsItUp) {
+  move_until_it_gathers();
+  for (int i = 0; i < 100 && !writes(); ++i) {
+    fill();
+    move();
+  }
+  EXPECT_TRUE(writes());
+  EXPECT_FALSE(reads());
+  EXPECT_FALSE(move());
+  read_on();
+  move();
+  EXPECT_FALSE(writes());
+  program_.far.reset();
+  for (int i = 0; i < 100 && !relay_.failed(Relay::Side::server); ++i) {
+    fill();
+    move();
+  }
+  EXPECT_TRUE(relay_.failed(Relay::Side::server));
+  EXPECT_FALSE(reads());
+}
+
+TEST_F(TlsBulkTest, TheServersEndComesBehindWhatIsGathered) {
+  move_until_it_gathers();
+  server_.close();
+  unsent_ += server_.take_output();
+  while (!unsent_.empty()) {
+    const ssize_t put = write(sockets_.far.get(), unsent_.data(), unsent_.size());
+    if (put > 0) unsent_.erase(0, static_cast<size_t>(put));
+    move();
+    read_on();
+  }
+  while (move()) read_on();
+  EXPECT_TRUE(relay_.ended(Relay::Side::server));
+  EXPECT_FALSE(relay_.failed(Relay::Side::server));
+  EXPECT_FALSE(holds_some());
+  read_on();
+  EXPECT_EQ(heard_, said_);
 }
 
 }  // namespace

@@ -718,6 +718,30 @@ TEST_F(Connected, ReadsInSmallPiecesWithoutLoss) {
   EXPECT_EQ(heard, "abcdefghij");
 }
 
+// However much of it was fed before, and of whatever size the reads are.
+TEST_F(Connected, ReadsOnInWhatIsLentBehindWhatWasFed) {
+  for (const size_t fed : {size_t{0}, size_t{1}, size_t{4}, size_t{5}, size_t{700}, size_t{1100}}) {
+    for (const size_t most : {size_t{1}, size_t{333}, size_t{5000}}) {
+      server_.write(std::string(1000, 'a'));
+      server_.write(std::string(1000, 'b'));
+      const std::string records = server_.take_output();
+      ASSERT_EQ(engine_->feed(std::string_view(records).substr(0, fed)), fed);
+      std::string_view lent = std::string_view(records).substr(fed);
+      std::string all;
+      std::string bytes(most, '\0');
+      for (;;) {
+        const TlsEngine::Read read = engine_->read(bytes, lent);
+        if (read.got != TlsEngine::Got::bytes) break;
+        all.append(bytes, 0, read.size);
+        EXPECT_TRUE(all.size() >= 1000 || !lent.empty()) << "it takes no more than it needs";
+      }
+      EXPECT_EQ(all, std::string(1000, 'a') + std::string(1000, 'b'));
+      EXPECT_TRUE(lent.empty());
+      EXPECT_FALSE(engine_->holds_input());
+    }
+  }
+}
+
 TEST_F(Connected, PassesOverEmptyRecordsAndWarnings) {
   server_.write_empty_record();
   server_.write("a");
