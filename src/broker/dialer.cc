@@ -53,7 +53,7 @@ void Dialer::abandon(ConnectionId id) {
 
 void Dialer::resolved(ConnectionId id, Resolver::Found found) {
   if (!found.ok()) return finish(id, found.status());
-  for (net::Place& place : *found) dials_[id]->addresses.push_back(std::move(place.address));
+  for (const net::Place& place : *found) dials_[id]->addresses.push_back(place.address);
   advance(id);
 }
 

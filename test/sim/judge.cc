@@ -54,8 +54,9 @@ void Driver::judge_endpoint(size_t index, uint32_t endpoint) const {
       case pool::Balance::round_robin:
         expect(connections[endpoint] <= connections[other], "connections are spread evenly", index);
         break;
-      case pool::Balance::least_leased: break;   // what is leased changes within the event
-      case pool::Balance::least_streams: break;  // of channel pools only
+      case pool::Balance::least_leased:   // what is leased changes within the event
+      case pool::Balance::least_streams:  // of channel pools only
+        break;
       case pool::Balance::failover:
         expect(*endpoints[endpoint].rank < *endpoints[other].rank,
                "the first that answers is dialled", index);

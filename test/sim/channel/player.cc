@@ -9,7 +9,6 @@ namespace berth::sim::channels {
 
 using channel::Balance;
 using channel::ChannelPolicy;
-using channel::Failure;
 using Stage = StreamModel::Stage;
 
 namespace {
