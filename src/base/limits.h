@@ -171,6 +171,12 @@ inline constexpr size_t kMaxCompressedMessageBytes = 1024 * 1024;
 // A message that is decompressed for a client, before and after: what gRPC's clients take unless
 // they are told otherwise.
 inline constexpr size_t kMaxDecodedMessageBytes = 4 * 1024 * 1024;
+// A message that is compressed or decompressed on the loop, which takes a quarter of a millisecond
+// at the most: what comes, and what becomes of it. Workers do it with longer ones, so many at a
+// time that some are left for handshakes and look-ups.
+inline constexpr size_t kMaxLoopMessageBytes = 16 * 1024;
+inline constexpr size_t kMaxLoopDecodedBytes = 64 * 1024;
+inline constexpr int kMaxWorkingRecoders = 2;
 // Messages of one client that are held until they are whole, and decompressed ones that wait for it
 // beyond its streams' buffers, each way: 16 of the longest, or a thousand of those that are usual.
 inline constexpr size_t kMaxHeldMessageBytes = 64 * 1024 * 1024;

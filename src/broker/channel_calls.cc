@@ -30,7 +30,7 @@ void Channels::begin_call(Client& client, Http2Stream& from, Http2Headers&& requ
   auto* call = new Call(client, from);
   from.owner = call;  // which frees it in end_call()
   call->grpc = wire::is_grpc(request);
-  call->request_ended = end;
+  call->request_ended = call->request_whole = end;
   const TimePoint now = loop_.now();
   TimePoint until = kNever;
   if (const wire::Http2Field* timeout = request.find("grpc-timeout")) {
@@ -72,7 +72,7 @@ void Channels::send_request(Call& call, Upstream& upstream) {
   request.set(":scheme", program.scheme, Http2Headers::Text::outlives);
   request.set(":authority", upstream.authority(), Http2Headers::Text::outlives);
   shorten_timeout(request, hub_.stream(call.id)->until);
-  const bool ends_with_body = call.request_ended && call.trailers.empty();
+  const bool ends_with_body = call.request_whole && call.trailers.empty();
   call.to = http2.open(std::move(request), ends_with_body && call.body.empty(), &call);
   BERTH_CHECK(call.to != nullptr, "it can open a stream");
   if (call.record) {
@@ -91,11 +91,12 @@ void Channels::more_request(Call& call, std::string_view bytes, bool end) {
     call.client.http2().consume(call.from, bytes.size());
     return;
   }
-  if (encodes_request(call)) return encode_request(call, bytes, end);
+  if (encodes_request(call)) return encode_request(call, bytes);
   pass_request(call, bytes, end);
 }
 
 void Channels::pass_request(Call& call, std::string_view bytes, bool end) {
+  call.request_whole = call.request_whole || end;
   if (call.to != nullptr && call.keeps &&
       call.body.size() + bytes.size() > program_of(call.pool).retry_buffer) {
     call.keeps = false;
@@ -111,7 +112,15 @@ void Channels::pass_request(Call& call, std::string_view bytes, bool end) {
 void Channels::request_trailers(Call& call, Http2Headers&& trailers) {
   call.request_ended = true;
   const bool goes_on = call.to != nullptr || call.id.valid();
-  if (goes_on && encodes_request(call)) finish_request(call);
+  if (goes_on && encodes_request(call)) {
+    call.recoding->request_trailers = std::move(trailers);
+    return encode_request(call, {});
+  }
+  pass_trailers(call, std::move(trailers));
+}
+
+void Channels::pass_trailers(Call& call, Http2Headers&& trailers) {
+  call.request_whole = true;
   if (call.to != nullptr) {
     call.upstream->http2().send_trailers(*call.to, trailers.copy());
     call.upstream->touch();

@@ -90,7 +90,8 @@ struct Channels::Call {
   wire::Http2Headers request;
   Body body;
   wire::Http2Headers trailers;
-  bool request_ended = false;
+  bool request_ended = false;  // by its client
+  bool request_whole = false;  // and what is to be sent of it is all in `body`, or sent
   bool keeps = true;
   uint64_t attempt_sent = 0;  // bytes of the body, to this channel
   uint64_t credited = 0;      // and those that the client was credited for, by any attempt

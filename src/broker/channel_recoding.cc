@@ -59,29 +59,53 @@ bool Channels::encodes_request(const Call& call) {
   return call.recoding != nullptr && call.recoding->request.has_value();
 }
 
-void Channels::encode_request(Call& call, std::string_view bytes, bool end) {
+void Channels::encode_request(Call& call, std::string_view bytes) {
   Recoding& it = *call.recoding;
   it.owed += bytes.size();
+  if (it.request->work() == nullptr) return feed_request(call, bytes);
+  it.request_rest += bytes;
+}
+
+// Takes all, but for what waits for a worker.
+void Channels::feed_request(Call& call, std::string_view bytes) {
+  Recoding& it = *call.recoding;
   std::string out;
-  absl::Status status = it.request->feed(bytes, SIZE_MAX, out).status();
+  const absl::StatusOr<size_t> taken = it.request->feed(bytes, SIZE_MAX, out);
+  absl::Status status = taken.status();
+  const bool waits = it.request->work() != nullptr;
+  const bool end = call.request_ended && !waits;
   if (status.ok() && end) status = it.request->finish(out);
   if (!status.ok()) return recoding_failed(call, "berthd cannot compress the request", status);
+  it.request_rest = bytes.substr(*taken);
   it.made += out.size();
-  if (!out.empty() || end) pass_request(call, out, end);
+  const bool ends_with_body = end && it.request_trailers.empty();
+  if (!out.empty() || ends_with_body) pass_request(call, out, ends_with_body);
+  if (end && !ends_with_body) pass_trailers(call, std::move(it.request_trailers));
+  if (waits) {
+    long_messages_.compute(it.request->work(), it.owner(), [this, &call] { request_worked(call); });
+  }
   credit_request(call);
 }
 
-// Trailers come.
-void Channels::finish_request(Call& call) {
+void Channels::request_worked(Call& call) {
+  Recoding& it = *call.recoding;
+  const bool goes_on = call.to != nullptr || call.id.valid();
   std::string out;
-  if (!call.recoding->request->finish(out).ok() || out.empty()) return;
-  call.recoding->made += out.size();
+  const absl::Status status = it.request->take_work(out);
+  if (!goes_on) {  // it has been answered without the rest
+    call.client.http2().consume(call.from, std::exchange(it.owed, 0));
+    return call.client.touch();
+  }
+  if (!status.ok()) return recoding_failed(call, "berthd cannot compress the request", status);
+  it.made += out.size();
   pass_request(call, out, false);
+  feed_request(call, std::exchange(it.request_rest, {}));
 }
 
 void Channels::credit_request(Call& call) {
   Recoding& it = *call.recoding;
-  if (it.owed == 0 || it.made - call.credited > it.buffer / 2) return;
+  const bool waits = it.request->work() != nullptr;
+  if (waits || it.owed == 0 || it.made - call.credited > it.buffer / 2) return;
   call.client.http2().consume(call.from, std::exchange(it.owed, 0));
   call.client.touch();
 }
@@ -118,7 +142,8 @@ void Channels::decode_answer(Call& call) {
   it.hold.release(std::exchange(it.beyond, 0));
   if (call.response_ended) return;
   std::string_view rest = it.rest;
-  while (!rest.empty() && http2.queued(call.from) < it.buffer) {
+  const bool worked_on = it.answer->work() != nullptr;
+  while (!rest.empty() && it.answer->work() == nullptr && http2.queued(call.from) < it.buffer) {
     const bool full = it.hold.is_full();
     if (full && !it.answer->holds()) {
       // Who has nothing to read may be the one whom its client reads.
@@ -148,7 +173,22 @@ void Channels::decode_answer(Call& call) {
   const size_t queued = http2.queued(call.from);
   it.beyond = queued - std::min(queued, it.buffer);
   it.hold.add(it.beyond);
-  if (it.whole && it.rest.empty()) end_answer(call);
+  const bool waits = it.answer->work() != nullptr;
+  if (waits && !worked_on) {
+    long_messages_.compute(it.answer->work(), it.owner(), [this, &call] { answer_worked(call); });
+  }
+  if (it.whole && it.rest.empty() && !waits) end_answer(call);
+}
+
+void Channels::answer_worked(Call& call) {
+  Recoding& it = *call.recoding;
+  std::string out;
+  const absl::Status status = it.answer->take_work(out);
+  if (call.response_ended) return;
+  if (!status.ok()) return answer_failed(call, status);
+  send_pieces(call.client.http2(), call.from, out);
+  call.client.touch();
+  decode_answer(call);
 }
 
 void Channels::end_answer(Call& call) {

@@ -6,6 +6,9 @@
 // less than half a stream's buffer of it waits to be sent, since a message is held until it is
 // whole.
 //
+// A message that takes long is recoded by a worker; what comes behind it waits meanwhile, and
+// whoever sends it is not credited.
+//
 // An answer that the client would not understand is decompressed as the client takes it, since it
 // may become many times as long: until then it waits here, and its server is not credited. So it
 // waits while much of that client's answers is held, unless its client has read all that it got.
@@ -13,6 +16,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -27,16 +31,21 @@ struct Channels::Recoding {
   Recoding(Compression by, size_t stream_buffer, wire::GrpcHold& its_hold)
       : compression(by), buffer(stream_buffer), hold(its_hold) {}
   ~Recoding() { hold.release(beyond); }
+  // For workers, whose `done` is not called once this is gone.
+  std::weak_ptr<const void> owner() const { return alive; }
   Recoding(const Recoding&) = delete;
   Recoding& operator=(const Recoding&) = delete;
 
   const Compression compression;
   const size_t buffer;
   wire::GrpcHold& hold;
+  const std::shared_ptr<const bool> alive = std::make_shared<const bool>(true);
 
   std::optional<wire::GrpcRecoder> request;  // unless the client compresses it
-  uint64_t made = 0;                         // bytes of the body that the server gets
-  size_t owed = 0;                           // bytes that came, for which there was no credit yet
+  std::string request_rest;                  // of it, that waits for a worker
+  wire::Http2Headers request_trailers;
+  uint64_t made = 0;  // bytes of the body that the server gets
+  size_t owed = 0;    // bytes that came, for which there was no credit yet
 
   bool decodes = false;  // the client does not take what the server may answer in
   std::optional<wire::GrpcRecoder> answer;  // if it is decompressed

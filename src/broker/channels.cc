@@ -28,6 +28,7 @@ Channels::Channels(loop::Loop& loop, Resolver& resolver, ChannelDials::Slots slo
             opened(id, std::move(result));
           },
           pin),
+      long_messages_(loop),
       watch_(loop, [this](uint64_t number, uint32_t events) { ready(number, events); }),
       timer_(loop, [this] {
         hub_.advance(loop_.now(), actions_);

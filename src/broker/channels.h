@@ -20,6 +20,7 @@
 #include "broker/access_log.h"
 #include "broker/channel_dials.h"
 #include "broker/http2_socket.h"
+#include "broker/long_messages.h"
 #include "channel/hub.h"
 #include "loop/loop.h"
 #include "loop/timer.h"
@@ -104,6 +105,7 @@ class Channels {
   void more_request(Call& call, std::string_view bytes, bool end);
   void pass_request(Call& call, std::string_view bytes, bool end);
   void request_trailers(Call& call, wire::Http2Headers&& trailers);
+  static void pass_trailers(Call& call, wire::Http2Headers&& trailers);
   void request_sent(Call& call, size_t bytes);
   void response(Call& call, wire::Http2Headers&& headers, bool end);
   void answer(Call& call, channel::GrpcCode code, std::string_view text);
@@ -118,14 +120,16 @@ class Channels {
   // channel_recoding.cc
   void begin_recoding(Call& call);
   static bool encodes_request(const Call& call);
-  void encode_request(Call& call, std::string_view bytes, bool end);
-  void finish_request(Call& call);
+  void encode_request(Call& call, std::string_view bytes);
+  void feed_request(Call& call, std::string_view bytes);
+  void request_worked(Call& call);
   static void credit_request(Call& call);
   static bool decodes_answer(const Call& call);
   static void begin_answer(Call& call, wire::Http2Headers& headers);
   void more_answer(Call& call, std::string_view bytes, bool end);
   void answer_trailers(Call& call, wire::Http2Headers&& trailers);
   void decode_answer(Call& call);
+  void answer_worked(Call& call);
   void end_answer(Call& call);
   void answer_failed(Call& call, const absl::Status& status);
   void recoding_failed(Call& call, std::string_view what, const absl::Status& status);
@@ -150,6 +154,7 @@ class Channels {
   channel::Actions actions_;
   bool pumping_ = false;
   ChannelDials dials_;
+  LongMessages long_messages_;
   absl::flat_hash_map<PoolId, std::shared_ptr<const Program>> programs_;
   absl::flat_hash_map<ConnectionId, std::unique_ptr<Client>> clients_;
   absl::flat_hash_map<ConnectionId, std::unique_ptr<Upstream>> upstreams_;  // by channel

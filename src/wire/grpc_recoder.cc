@@ -18,7 +18,49 @@ GrpcPrefix prefix_of(uint8_t flag, size_t length) {
   return {flag, static_cast<uint32_t>(length)};
 }
 
+// What `append` appends behind a prefix that says how long it is; it answers the prefix's flag. An
+// error leaves `out` as it was.
+template <typename Append>
+absl::Status append_message(std::string& out, const Append& append) {
+  const size_t at = out.size();
+  append_grpc_prefix({}, out);
+  const size_t begin = out.size();
+  const absl::StatusOr<uint8_t> flag = append(out);
+  if (!flag.ok()) {
+    out.resize(at);
+    return flag.status();
+  }
+  std::string prefix;
+  append_grpc_prefix(prefix_of(*flag, out.size() - begin), prefix);
+  out.replace(at, prefix.size(), prefix);
+  return absl::OkStatus();
+}
+
+absl::Status append_decoded(Compression compression, std::string_view message, size_t most,
+                            std::string& out) {
+  return append_message(out, [&](std::string& to) -> absl::StatusOr<uint8_t> {
+    const absl::Status decoded = append_decompressed(compression, message, most, to);
+    if (decoded.ok()) return kPlain;
+    return absl::Status(decoded.code(),
+                        fmt::format("a message cannot be decoded: {}", text_of(decoded)));
+  });
+}
+
+absl::Status append_encoded(Compression compression, std::string_view message, std::string& out) {
+  return append_message(out, [&](std::string& to) -> absl::StatusOr<uint8_t> {
+    if (append_compressed(compression, message, to)) return kCompressed;
+    to += message;
+    return kPlain;
+  });
+}
+
 }  // namespace
+
+void GrpcWork::compute() {
+  status_ = compress_ ? append_encoded(compression_, message_, out_)
+                      : append_decoded(compression_, message_, kMaxDecodedMessageBytes, out_);
+  std::string().swap(message_);
+}
 
 bool GrpcHold::reserve(size_t bytes) {
   if (is_full() || bytes > most_ - held_) return false;
@@ -29,7 +71,7 @@ bool GrpcHold::reserve(size_t bytes) {
 absl::StatusOr<size_t> GrpcRecoder::feed(std::string_view bytes, size_t most, std::string& out) {
   const size_t begun_at = out.size();
   std::string_view rest = bytes;
-  while (!rest.empty() && out.size() - begun_at < most) {
+  while (!rest.empty() && work_ == nullptr && out.size() - begun_at < most) {
     if (messages_.missing() == 0) {
       const auto prefix = messages_.take_prefix(rest);
       if (!prefix) break;
@@ -89,27 +131,28 @@ absl::Status GrpcRecoder::go_on(std::string_view& bytes, std::string& out) {
   return whole ? recode(held_, out) : absl::OkStatus();
 }
 
+// Here and now, if it is short.
 absl::Status GrpcRecoder::recode(std::string_view message, std::string& out) {
-  const size_t at = out.size();
-  append_grpc_prefix({}, out);
-  const size_t begin = out.size();
-  uint8_t flag = kPlain;
-  if (task_ == Task::decompress) {
-    const absl::Status decoded =
-        append_decompressed(compression_, message, kMaxDecodedMessageBytes, out);
-    if (!decoded.ok()) {
-      return {decoded.code(), fmt::format("a message cannot be decoded: {}", text_of(decoded))};
-    }
-  } else if (append_compressed(compression_, message, out)) {
-    flag = kCompressed;
-  } else {
-    out += message;
+  absl::Status recoded = absl::ResourceExhaustedError("");
+  if (message.size() <= kMaxLoopMessageBytes) {
+    recoded = task_ == Task::compress
+                  ? append_encoded(compression_, message, out)
+                  : append_decoded(compression_, message, kMaxLoopDecodedBytes, out);
   }
-  std::string prefix;
-  append_grpc_prefix(prefix_of(flag, out.size() - begin), prefix);
-  out.replace(at, prefix.size(), prefix);
+  if (absl::IsResourceExhausted(recoded)) {
+    work_.reset(new GrpcWork(compression_, task_ == Task::compress,
+                             held_.empty() ? std::string(message) : std::move(held_)));
+    return absl::OkStatus();
+  }
   let_go();
-  return absl::OkStatus();
+  return recoded;
+}
+
+absl::Status GrpcRecoder::take_work(std::string& out) {
+  const std::shared_ptr<GrpcWork> work = std::move(work_);
+  out += work->out_;
+  let_go();
+  return work->status_;
 }
 
 void GrpcRecoder::let_go() {

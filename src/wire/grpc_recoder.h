@@ -1,9 +1,11 @@
 // GrpcRecoder: compresses the messages of one direction of a call, or decompresses them. Bytes go
-// in and come out; loop thread only.
+// in and come out; loop thread only, but for what it asks to be computed elsewhere.
 //
 // A message's length stands before it, so that one which changes its length is held until it is
 // whole. What may be held is bounded for each message and, by the hold, for all that share it; of a
 // message that goes as it came nothing is held.
+//
+// A message that takes long is a GrpcWork: while there is one, nothing is taken.
 #pragma once
 
 #include <absl/status/status.h>
@@ -11,8 +13,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "base/compression.h"
 #include "wire/grpc_messages.h"
@@ -37,6 +41,24 @@ class GrpcHold {
   size_t held_ = 0;
 };
 
+// One message that takes long to recode. Shared by its recoder and whoever computes.
+class GrpcWork {
+ public:
+  // Any thread, once.
+  void compute();
+
+ private:
+  friend class GrpcRecoder;
+  GrpcWork(Compression compression, bool compress, std::string&& message)
+      : compression_(compression), compress_(compress), message_(std::move(message)) {}
+
+  const Compression compression_;
+  const bool compress_;
+  std::string message_;
+  std::string out_;  // with its prefix
+  absl::Status status_ = absl::UnknownError("it was not computed");
+};
+
 class GrpcRecoder {
  public:
   enum class Task {
@@ -57,16 +79,21 @@ class GrpcRecoder {
   GrpcRecoder(const GrpcRecoder&) = delete;
   GrpcRecoder& operator=(const GrpcRecoder&) = delete;
 
-  // Takes bytes from the front until it has appended `most` bytes or more to `out`; the last
-  // message may go beyond that by its own length. How many it took. ResourceExhausted, Internal: in
-  // words for the client, and nothing more may come.
+  // Takes bytes from the front until it has appended `most` bytes or more to `out`, or there is
+  // work; the last message may go beyond that by its own length. How many it took.
+  // ResourceExhausted, Internal: in words for the client, and nothing more may come.
   absl::StatusOr<size_t> feed(std::string_view bytes, size_t most, std::string& out);
+
+  // What is to be computed before it takes more; nullptr: nothing.
+  const std::shared_ptr<GrpcWork>& work() const { return work_; }
+  // Appends what was computed. Requires: it was. Errors as those of feed().
+  absl::Status take_work(std::string& out);
 
   // Whether it is in the middle of a message that it holds.
   bool holds() const { return messages_.missing() > 0 && fate_ == Fate::is_held; }
 
-  // All has come. What there is of a message that was to be compressed follows as it came.
-  // Internal: one that was to be decompressed is not whole.
+  // All has come, and there is no work. What there is of a message that was to be compressed
+  // follows as it came. Internal: one that was to be decompressed is not whole.
   absl::Status finish(std::string& out);
 
  private:
@@ -85,6 +112,7 @@ class GrpcRecoder {
   Fate fate_ = Fate::passes;
   size_t reserved_ = 0;
   std::string held_;
+  std::shared_ptr<GrpcWork> work_;
 };
 
 }  // namespace berth::wire

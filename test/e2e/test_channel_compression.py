@@ -56,6 +56,14 @@ def answering(encoding, *bodies):
     return answer
 
 
+def send(client, stream, body, piece=9999):
+    for at in range(0, len(body), piece):
+        while client.http2.local_flow_control_window(stream) < piece:
+            client.step()
+        client.http2.send_data(stream, body[at:at + piece])
+        client.flush()
+
+
 @pytest.fixture
 def serve():
     """serve(answer) starts a server; `bodies` are those of the requests."""
@@ -110,17 +118,33 @@ def test_each_message_of_a_stream_is_compressed_by_itself(berthd, serve, dial, e
     sent = [TEXT * (1 + number % 7) for number in range(50)] + [b"", b"short"]
     body = b"".join(map(framed, sent))
     stream = client.call(end=False, message=b"first")
-    for at in range(0, len(body), 9999):
-        while client.http2.local_flow_control_window(stream) < 9999:
-            client.step()
-        client.http2.send_data(stream, body[at:at + 9999])
-        client.flush()
+    send(client, stream, body)
     client.http2.end_stream(stream)
     client.flush()
     assert client.answer(stream).grpc_status == "0"
     got = messages(server.bodies[0])
     assert [is_compressed for is_compressed, _ in got] == [False] + [True] * 50 + [False] * 2
     assert [decompressed(encoding, data) if packed else data for packed, data in got] == [b"first", *sent]
+
+
+@both
+def test_short_messages_keep_their_place_behind_long_ones(berthd, serve, dial, encoding):
+    """Workers take the long ones."""
+    sent = [message for times in range(1, 100, 7) for message in (TEXT * times, b"%d" % times, TEXT)]
+    server = serve(answering(encoding, *(packed(encoding, message) for message in sent)))
+    client = dial(berthd(pool(server, compression=encoding)))
+    body = b"".join(map(framed, sent))
+    for trailers in None, [("x-last", "words")]:
+        stream = client.call(end=False, message=b"first")
+        send(client, stream, body)
+        client.http2.send_headers(stream, trailers, end_stream=True) if trailers else client.http2.end_stream(stream)
+        client.flush()
+        answer = client.answer(stream)
+        assert answer.grpc_status == "0"
+        assert answer.data == body
+        got = messages(server.bodies.pop())
+        assert [decompressed(encoding, data) if is_packed else data for is_packed, data in got] == [b"first", *sent]
+        assert sum(is_packed for is_packed, _ in got) == len(sent) * 2 // 3
 
 
 @both
@@ -371,6 +395,21 @@ def test_large_messages_and_many_calls_at_once(berthd, upstream):
         assert client.call("echo", large) == large
         for number, call in enumerate(calls):
             assert call.result() == TEXT * (number % 500)
+
+
+def test_calls_that_are_cancelled_while_a_worker_has_their_message_leave_nothing(berthd, serve, dial):
+    daemon = berthd(pool(serve(), compression="gzip"))
+    noise = bytes(number * number % 251 for number in range(50_000))
+    for _ in range(2):
+        client = dial(daemon)
+        for _ in range(60):
+            stream = client.call(end=False)
+            send(client, stream, framed(noise))
+            client.http2.reset_stream(stream, Code.CANCEL)
+            client.flush()
+        assert client.answer(client.call(message=TEXT)).grpc_status == "0"
+        send(client, client.call(end=False), framed(noise))
+        client.close()  # with one of them under way
 
 
 def test_calls_that_are_cancelled_in_the_middle_of_a_message_leave_nothing(berthd, serve, dial):

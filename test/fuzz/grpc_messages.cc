@@ -48,6 +48,10 @@ std::optional<std::string> recoded(const Way& way, std::string_view bytes, size_
     }
     BERTH_CHECK(*taken > 0 && *taken <= bytes.size(), "it goes on");
     bytes.remove_prefix(*taken);
+    if (recoder->work() != nullptr) {
+      recoder->work()->compute();
+      if (!recoder->take_work(out).ok()) return std::nullopt;
+    }
     all += out;
   }
   const bool finished = recoder->finish(all).ok();
