@@ -236,7 +236,7 @@ void Channels::finish(Call& call) {
 void Channels::end_call(Call& call) {
   finish(call);
   if (call.record) write_line(call);
-  call.client.forget(call);
+  if (call.recoding) stop_recoding(call);
   delete &call;
 }
 

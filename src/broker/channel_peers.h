@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -116,7 +117,15 @@ class Channels::Client final : public Peer {
   wire::GrpcHold& answer_hold() { return answer_hold_; }
   // Goes on with the call's answer once there is room in the hold; unless forget() comes first.
   void decode_later(Call& call);
+  // Has workers decode messages of its answers, as many as may be at a time: whether there may be
+  // one more, which is begun; else it is begun once one of them is done.
+  bool may_decode(Call& call);
+  void decoded();
   void forget(const Call& call);
+  // Bytes of its calls that wait, for it or for a server. Takes as long as it has calls.
+  size_t held() { return http2().held() + recoding_bytes_; }
+  // Those of them that are held to be recoded are so many more.
+  void recodes(size_t more) { recoding_bytes_ += more; }
 
   void headers(wire::Http2Stream& stream, wire::Http2Headers&& headers, wire::Http2Kind kind,
                bool end) override;
@@ -137,6 +146,9 @@ class Channels::Client final : public Peer {
   wire::GrpcHold request_hold_{kMaxHeldMessageBytes};
   wire::GrpcHold answer_hold_{kMaxHeldMessageBytes};
   std::vector<Call*> to_decode_;
+  std::deque<Call*> await_workers_;
+  int decoding_ = 0;
+  size_t recoding_bytes_ = 0;
 };
 
 class Channels::Upstream final : public Peer {

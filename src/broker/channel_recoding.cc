@@ -33,6 +33,10 @@ void send_pieces(wire::Http2Connection& http2, wire::Http2Stream& stream, std::s
   }
 }
 
+absl::Status unread_by_client() {
+  return absl::ResourceExhaustedError("its client leaves too much of other answers unread");
+}
+
 }  // namespace
 
 void Channels::begin_recoding(Call& call) {
@@ -53,6 +57,14 @@ void Channels::begin_recoding(Call& call) {
   if (decodes) wire::add_accepted(compression, call.request);
 }
 
+void Channels::stop_recoding(Call& call) {
+  call.client.forget(call);
+  if (std::exchange(call.recoding->computing, false)) call.client.decoded();
+  const size_t counted = call.recoding->counted;
+  call.client.recodes(-counted);
+  recoding_bytes_ -= counted;
+}
+
 // ---- the request ----
 
 bool Channels::encodes_request(const Call& call) {
@@ -64,6 +76,7 @@ void Channels::encode_request(Call& call, std::string_view bytes) {
   it.owed += bytes.size();
   if (it.request->work() == nullptr) return feed_request(call, bytes);
   it.request_rest += bytes;
+  count_held(call);
 }
 
 // Takes all, but for what waits for a worker.
@@ -84,6 +97,7 @@ void Channels::feed_request(Call& call, std::string_view bytes) {
   if (waits) {
     long_messages_.compute(it.request->work(), it.owner(), [this, &call] { request_worked(call); });
   }
+  count_held(call);
   credit_request(call);
 }
 
@@ -108,6 +122,13 @@ void Channels::credit_request(Call& call) {
   if (waits || it.owed == 0 || it.made - call.credited > it.buffer / 2) return;
   call.client.http2().consume(call.from, std::exchange(it.owed, 0));
   call.client.touch();
+}
+
+void Channels::count_held(Call& call) {
+  Recoding& it = *call.recoding;
+  const size_t before = std::exchange(it.counted, it.bytes());
+  call.client.recodes(it.counted - before);
+  recoding_bytes_ += it.counted - before;
 }
 
 // ---- the answer ----
@@ -142,7 +163,6 @@ void Channels::decode_answer(Call& call) {
   it.hold.release(std::exchange(it.beyond, 0));
   if (call.response_ended) return;
   std::string_view rest = it.rest;
-  const bool worked_on = it.answer->work() != nullptr;
   while (!rest.empty() && it.answer->work() == nullptr && http2.queued(call.from) < it.buffer) {
     const bool full = it.hold.is_full();
     if (full && !it.answer->holds()) {
@@ -152,8 +172,7 @@ void Channels::decode_answer(Call& call) {
         break;
       }
       if (it.hold.held() >= kMostDecoded) {
-        return answer_failed(call, absl::ResourceExhaustedError(
-                                       "its client leaves too much of other answers unread"));
+        return answer_failed(call, unread_by_client());
       }
     }
     std::string out;
@@ -173,22 +192,39 @@ void Channels::decode_answer(Call& call) {
   const size_t queued = http2.queued(call.from);
   it.beyond = queued - std::min(queued, it.buffer);
   it.hold.add(it.beyond);
-  const bool waits = it.answer->work() != nullptr;
-  if (waits && !worked_on) {
-    long_messages_.compute(it.answer->work(), it.owner(), [this, &call] { answer_worked(call); });
+  count_held(call);
+  if (it.answer->work() != nullptr) return begin_decoding(call);
+  if (it.whole && it.rest.empty()) end_answer(call);
+}
+
+// A message that takes long. There must be room for it when it is begun, and few are at a time,
+// since it may become as long as a message may be.
+void Channels::begin_decoding(Call& call) {
+  Recoding& it = *call.recoding;
+  if (it.computing || call.response_ended) return;
+  if (it.hold.is_full()) {
+    if (call.client.http2().queued(call.from) > 0) return call.client.decode_later(call);
+    if (it.hold.held() >= kMostDecoded) return answer_failed(call, unread_by_client());
   }
-  if (it.whole && it.rest.empty() && !waits) end_answer(call);
+  if (!call.client.may_decode(call)) return;
+  it.computing = true;
+  long_messages_.compute(it.answer->work(), it.owner(), [this, &call] { answer_worked(call); });
 }
 
 void Channels::answer_worked(Call& call) {
   Recoding& it = *call.recoding;
+  Client& client = call.client;
+  it.computing = false;
   std::string out;
   const absl::Status status = it.answer->take_work(out);
-  if (call.response_ended) return;
-  if (!status.ok()) return answer_failed(call, status);
-  send_pieces(call.client.http2(), call.from, out);
-  call.client.touch();
-  decode_answer(call);
+  if (!call.response_ended && !status.ok()) {
+    answer_failed(call, status);
+  } else if (!call.response_ended) {
+    send_pieces(client.http2(), call.from, out);
+    client.touch();
+    decode_answer(call);
+  }
+  client.decoded();
 }
 
 void Channels::end_answer(Call& call) {
@@ -212,7 +248,24 @@ void Channels::Client::decode_later(Call& call) {
 }
 
 void Channels::Client::forget(const Call& call) {
-  if (call.recoding != nullptr && call.recoding->waits) std::erase(to_decode_, &call);
+  if (call.recoding->waits) std::erase(to_decode_, &call);
+  if (call.recoding->awaits_worker) std::erase(await_workers_, &call);
+}
+
+bool Channels::Client::may_decode(Call& call) {
+  if (decoding_ < kMaxWorkingRecoders) return ++decoding_ > 0;
+  if (!std::exchange(call.recoding->awaits_worker, true)) await_workers_.push_back(&call);
+  return false;
+}
+
+void Channels::Client::decoded() {
+  --decoding_;
+  while (decoding_ < kMaxWorkingRecoders && !await_workers_.empty()) {
+    Call* const next = await_workers_.front();
+    await_workers_.pop_front();
+    next->recoding->awaits_worker = false;
+    channels_.begin_decoding(*next);
+  }
 }
 
 // It has taken something, so that there may be room. None of these ends another.

@@ -33,6 +33,11 @@ struct Channels::Recoding {
   ~Recoding() { hold.release(beyond); }
   // For workers, whose `done` is not called once this is gone.
   std::weak_ptr<const void> owner() const { return alive; }
+  // What is held in it.
+  size_t bytes() const {
+    return request_rest.size() + (request ? request->bytes() : 0) + rest.size() +
+           (answer ? answer->bytes() : 0);
+  }
   Recoding(const Recoding&) = delete;
   Recoding& operator=(const Recoding&) = delete;
 
@@ -52,8 +57,11 @@ struct Channels::Recoding {
   std::string rest;                         // of it, as it came
   bool whole = false;                       // its server has said all
   bool waits = false;                       // for room in the hold
+  bool awaits_worker = false;               // which others of its client's answers have
+  bool computing = false;                   // a worker has a message of it
   wire::Http2Headers trailers;
-  size_t beyond = 0;  // bytes of the hold: that wait for the client, though the buffer is full
+  size_t beyond = 0;   // bytes of the hold: that wait for the client, though the buffer is full
+  size_t counted = 0;  // of bytes(), for total_stream_buffer
 };
 
 }  // namespace berth::broker

@@ -169,11 +169,11 @@ void Channels::end_turn() {
 // Windows bound each stream and the number of streams each client: together they may be more than a
 // machine has.
 void Channels::drop_who_holds_most() {
-  if (wire::Http2Arena::of_thread().bytes() <= most_held_) return;
+  if (wire::Http2Arena::of_thread().bytes() + recoding_bytes_ <= most_held_) return;
   Client* worst = nullptr;
   size_t most = 0;
   for (const auto& [id, client] : clients_) {
-    const size_t held = client->http2().held();
+    const size_t held = client->held();
     if (held <= most) continue;
     most = held;
     worst = client.get();
@@ -181,8 +181,7 @@ void Channels::drop_who_holds_most() {
   if (worst == nullptr) return;
   log().warn(
       "process {} is dropped from a channel pool: {} bytes of its calls wait, more than of any "
-      "other, "
-      "and all calls together have reached total_stream_buffer",
+      "other, and all calls together have reached total_stream_buffer",
       worst->program().pid, most);
   worst->http2().close(wire::kHttp2EnhanceYourCalm, "total_stream_buffer");
   worst->flush();

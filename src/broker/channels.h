@@ -119,16 +119,19 @@ class Channels {
 
   // channel_recoding.cc
   void begin_recoding(Call& call);
+  void stop_recoding(Call& call);
   static bool encodes_request(const Call& call);
   void encode_request(Call& call, std::string_view bytes);
   void feed_request(Call& call, std::string_view bytes);
   void request_worked(Call& call);
   static void credit_request(Call& call);
+  void count_held(Call& call);
   static bool decodes_answer(const Call& call);
   static void begin_answer(Call& call, wire::Http2Headers& headers);
   void more_answer(Call& call, std::string_view bytes, bool end);
   void answer_trailers(Call& call, wire::Http2Headers&& trailers);
   void decode_answer(Call& call);
+  void begin_decoding(Call& call);
   void answer_worked(Call& call);
   void end_answer(Call& call);
   void answer_failed(Call& call, const absl::Status& status);
@@ -162,6 +165,7 @@ class Channels {
   bool some_compress_ = false;                  // a pool does, or did
   uint64_t numbers_ = 0;
   size_t most_held_ = SIZE_MAX;
+  size_t recoding_bytes_ = 0;  // that are held to be recoded
   std::vector<uint64_t> to_flush_;
   std::vector<uint64_t> over_;
   std::vector<ConnectionId> closing_;  // channels, at the end of the turn

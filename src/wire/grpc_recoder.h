@@ -89,6 +89,8 @@ class GrpcRecoder {
   // Appends what was computed. Requires: it was. Errors as those of feed().
   absl::Status take_work(std::string& out);
 
+  // What it holds of a message that has begun, or that is computed.
+  size_t bytes() const { return work_ != nullptr ? reserved_ : held_.size(); }
   // Whether it is in the middle of a message that it holds.
   bool holds() const { return messages_.missing() > 0 && fate_ == Fate::is_held; }
 

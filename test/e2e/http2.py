@@ -36,11 +36,15 @@ class Peer:
 
     def receive(self):
         """What has come next; [] at the end. Data are taken as soon as they come."""
-        try:
-            data = self.sock.recv(65536)
-        except ConnectionResetError:  # it was closed before all that we sent was read
-            data = b""
-        events = self.http2.receive_data(data) if data else []
+        events = []
+        while not events:  # a part of a frame is nothing yet
+            try:
+                data = self.sock.recv(65536)
+            except ConnectionResetError:  # it was closed before all that we sent was read
+                data = b""
+            if not data:
+                break
+            events = self.http2.receive_data(data)
         for event in events:
             if isinstance(event, h2.events.DataReceived) and event.flow_controlled_length:
                 with contextlib.suppress(h2.exceptions.StreamClosedError):
@@ -94,6 +98,10 @@ class Http2Client(Peer):
         """A request of gRPC with one message."""
         return self.request(("content-type", "application/grpc"), ("te", "trailers"), *fields, data=framed(message),
                             **options)
+
+    def so_far(self, stream):
+        """What has come of its answer."""
+        return self._answers[stream]
 
     def answer(self, stream, until=lambda answer: answer.ended or answer.reset is not None):
         """Of that request, once it is complete."""

@@ -1,6 +1,7 @@
 """Channel pools that compress towards their servers, whatever their clients understand."""
 
 import contextlib
+import os
 import threading
 
 import pytest
@@ -346,6 +347,26 @@ def test_who_reads_slowly_gets_all_and_takes_little_memory(berthd, serve, dial):
         assert sum(answer == message for answer in answers) == count - 1
 
 
+def test_who_reads_none_of_many_answers_gets_no_more_of_them(berthd, serve, dial):
+    """Of the longest messages, some 70 are held for a client that lets nothing come: 256 MiB besides buffers."""
+    message = b"\0" * (4 * MIB)
+    daemon = berthd(pool(serve(answering("gzip", packed("gzip", message))), compression="gzip"))
+    client = dial(daemon)
+    client.http2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
+    streams = [client.call() for _ in range(80)]
+    over = set()
+    while len(over) < 9:
+        assert client.step()
+        over = {stream for stream in streams if client.so_far(stream).ended}
+    assert {client.so_far(stream).grpc_status for stream in over} == {"8"}
+    assert "its client leaves too much of other answers unread" in client.so_far(over.pop()).trailers["grpc-message"]
+    [first] = [stream for stream in streams if stream not in over][:1]
+    client.http2.increment_flow_control_window(5 * MIB)
+    client.http2.increment_flow_control_window(5 * MIB, first)
+    client.flush()
+    assert client.answer(first).data == framed(message)
+
+
 def test_many_answers_that_are_read_one_after_the_other_all_arrive(berthd, serve, dial):
     """One after the other. Decompressed at once, what is under way would be 720 MiB."""
     message, count = b"\0" * (4 * MIB - 100), 3
@@ -395,6 +416,19 @@ def test_large_messages_and_many_calls_at_once(berthd, upstream):
         assert client.call("echo", large) == large
         for number, call in enumerate(calls):
             assert call.result() == TEXT * (number % 500)
+
+
+def test_who_begins_many_messages_is_dropped_where_all_calls_together_wait_for_too_much(berthd, serve, dial):
+    daemon = berthd(pool(serve(), compression="gzip"), total_stream_buffer="16MiB")
+    hog, other = dial(daemon), dial(daemon)
+    with contextlib.suppress(ConnectionError, h2.exceptions.ProtocolError):
+        for _ in range(30):
+            send(hog, hog.call(end=False), framed(b"x" * MIB)[:-1])
+        hog.read_to_end()
+    wait_until(lambda: "total_stream_buffer" in daemon.log(), "it is dropped")
+    assert f"process {os.getpid()} is dropped from a channel pool: 16" in daemon.log()
+    assert other.answer(other.call(message=TEXT)).grpc_status == "0"
+    assert daemon.log().count("is dropped") == 1
 
 
 def test_calls_that_are_cancelled_while_a_worker_has_their_message_leave_nothing(berthd, serve, dial):

@@ -43,13 +43,12 @@ class ChannelsShown : public broker::BrokerTest {
     UniqueFd fd;
   };
   Program come() {
-    Program program{std::make_unique<broker::Client>(settings_.daemon.lease_socket), {}};
-    greet(*program.session);
+    auto session = std::make_unique<broker::Client>(settings_.daemon.lease_socket);
+    greet(*session);
     std::vector<UniqueFd> fds;
-    lease(*program.session, &fds);
-    program.fd = std::move(fds.at(0));
-    write(program.fd, kPreface);
-    return program;
+    lease(*session, &fds);
+    write(fds.at(0), kPreface);
+    return {std::move(session), std::move(fds[0])};
   }
   // The server takes the channel.
   void answer() {

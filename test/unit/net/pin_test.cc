@@ -30,7 +30,7 @@ DialOptions unpinned() {
 void connect_elsewhere(const UniqueFd& fd, const SocketAddress& address) {
   ASSERT_EQ(test::disconnect(fd), 0);
   ASSERT_NE(fcntl(fd.get(), F_SETFL, O_NONBLOCK), -1);
-  connect(fd.get(), address.raw(), address.length);
+  (void)connect(fd.get(), address.raw(), address.length);
 }
 
 #define SKIP_WITHOUT_PIN() \

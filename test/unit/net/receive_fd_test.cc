@@ -144,7 +144,7 @@ TEST(Adopt, ItCannotBeConnectedAgainNotEvenToItsPeer) {
   ASSERT_TRUE(adopt(c.fd.get(), test::dial_options()).ok());
   ASSERT_EQ(test::disconnect(c.fd), 0);
   ASSERT_NE(fcntl(c.fd.get(), F_SETFL, O_NONBLOCK), -1);
-  connect(c.fd.get(), c.address.raw(), c.address.length);
+  (void)connect(c.fd.get(), c.address.raw(), c.address.length);
   EXPECT_EQ(inspect_released(c.fd.get(), c.address, PeerProof::pinned).verdict, Released::dirty);
 }
 

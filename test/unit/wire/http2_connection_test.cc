@@ -317,7 +317,8 @@ TEST(Http2Limits, AClientOpensNoMoreThanTheServerAllows) {
   EXPECT_FALSE(client.connection.can_open());
   Http2Headers headers = headers_of(frames::kRequest);
   EXPECT_EQ(client.connection.open(std::move(headers), true, nullptr), nullptr);
-  EXPECT_EQ(pairs_of(headers), frames::kRequest) << "they are left as they are";
+  EXPECT_EQ(pairs_of(headers), frames::kRequest)  // NOLINT(bugprone-use-after-move)
+      << "they are left as they are";
   server.feed(client.take());
   server.respond(first, "b");
   client.feed(server.take());
