@@ -18,7 +18,7 @@ class Signals {
     struct sigaction action {};
     action.sa_handler = handler;
     action.sa_flags = SA_RESTART;
-    sigaction(SIGALRM, &action, &before_);
+    sigaction(SIGALRM, &action, nullptr);
     sigevent event{};
     event.sigev_notify = SIGEV_THREAD_ID;
     event.sigev_signo = SIGALRM;
@@ -29,13 +29,12 @@ class Signals {
   }
   ~Signals() {
     timer_delete(timer_);
-    sigaction(SIGALRM, &before_, nullptr);
+    signal(SIGALRM, SIG_IGN);  // one may be on its way
   }
   Signals(const Signals&) = delete;
   Signals& operator=(const Signals&) = delete;
 
  private:
-  struct sigaction before_ {};
   timer_t timer_{};
 };
 
