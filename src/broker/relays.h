@@ -1,7 +1,8 @@
 // Relays: carries bytes for the leases whose holders do not have the server's socket itself.
 //
-// Loop thread only. Each turn moves at most kMaxRelayedBytes from a socket, and epoll tells of
-// those that are ready in turn, so that one bulk transfer delays neither leases nor other relays.
+// Loop thread only. Each turn reads at most kMaxRelayedBytes from a socket, kPipeBytes if they are
+// spliced, and epoll tells of those that are ready in turn, so that one bulk transfer delays
+// neither leases nor other relays.
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
