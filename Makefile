@@ -245,7 +245,7 @@ $(BUILD)/bench/%: $(BUILD)/obj/test/bench/%.o $(call objs,$(core) $(client)) $(g
 check check-all:
 	+@$(PYTHON) test/run $(if $(filter check-all,$@),--all)
 
-check-vm: $(addprefix $(BUILD)/,bin/berthd bin/berth bin/berthctl test/plain)
+check-vm: $(addprefix $(BUILD)/,bin/berthd bin/berth bin/berthctl test/plain bench/lease_load)
 	@BERTH_BUILD=$(abspath $(BUILD)) $(PYTHON) test/vm/run $(JOB)
 
 sim: $(BUILD)/test/sim
