@@ -156,14 +156,16 @@ inline constexpr size_t kMaxHttp2OutputBytes = 256 * 1024;
 // Frames that ask for work and carry nothing, until tick(): at 5 microseconds each, a twentieth of
 // the loop.
 inline constexpr uint32_t kMaxHttp2Unrest = 10'000;
+// Answers to SETTINGS and PING that wait: a thousand of them, as many as others have wait.
+inline constexpr size_t kMaxHttp2AnswerBytes = 16 * 1024;
 // CONTINUATION frames of one header block: with 16 KiB each, twice the default max_header_bytes.
 inline constexpr size_t kMaxHttp2Continuations = 8;
 // A header block that is sent: more than any server accepts.
 inline constexpr size_t kMaxHttp2HeaderBytes = 1024 * 1024;
-// Memory of one session, besides its streams: compressors, buffers, and up to 1,000 answers to
-// SETTINGS and PING; and of one stream, besides its headers.
-inline constexpr size_t kMaxHttp2SessionBytes = 4 * 1024 * 1024;
-inline constexpr size_t kMaxHttp2StreamBytes = 4 * 1024;
+// Memory of one connection's compressors, whose tables and longest texts it is; and of one of its
+// streams, besides headers and data.
+inline constexpr size_t kMaxHttp2SessionBytes = 1024 * 1024;
+inline constexpr size_t kMaxHttp2StreamBytes = 1024;
 
 // A message that a channel pool compresses: it is held until it is whole, and a mebibyte takes gzip
 // ten to twenty milliseconds, during which the loop does nothing else.

@@ -1,8 +1,6 @@
-// Http2Arena: the memory of one session of nghttp2, and of its streams. Blocks of a size are kept
-// for the next of that size, and all goes when the session does, so that little time is spent on
-// it; and a session has a bound. One thread only.
-//
-// Header fields that outlive their session are blocks of it: the arena goes with the last of them.
+// Http2Arena: the memory of one connection: its streams, and nghttp2's compressors. Blocks of a size
+// are kept for the next of that size, so that little time is spent on it; and a connection has a
+// bound. One thread only.
 #pragma once
 
 #include <nghttp2/nghttp2.h>

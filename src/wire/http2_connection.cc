@@ -55,7 +55,7 @@ size_t Http2Connection::open_streams() const {
 }
 
 void Http2Connection::inform(Http2Stream& stream, Http2Headers&& headers) {
-  state_->inform(stream, headers);
+  state_->inform(stream, std::move(headers));
 }
 void Http2Connection::respond(Http2Stream& stream, Http2Headers&& headers, bool end) {
   state_->respond(stream, std::move(headers), end);

@@ -1,9 +1,9 @@
 #include "wire/http2_headers.h"
 
-#include <nghttp2/nghttp2.h>
-
 #include <algorithm>
 #include <cstring>
+#include <new>
+#include <utility>
 
 #include "wire/http2_arena.h"
 
@@ -11,21 +11,13 @@ namespace berth::wire {
 namespace {
 
 // Most lists fit, so that few are moved while they grow.
-constexpr size_t kUsualFields = 16;
+constexpr size_t kUsualFields = 10;
+// Of texts.
+constexpr size_t kUsualBytes = 320;
 
-std::string_view duplicate(std::string_view text) {
-  if (text.empty()) return {};
-  char* own = static_cast<char*>(Http2Arena::of_thread().allocate(text.size()));
-  std::memcpy(own, text.data(), text.size());
-  return {own, text.size()};
-}
-
-void drop(std::string_view text, bool owned) {
-  if (owned) Http2Arena::of_thread().release(const_cast<char*>(text.data()));
-}
-
-void drop(nghttp2_rcbuf* shared) {
-  if (shared != nullptr) nghttp2_rcbuf_decref(shared);
+std::string_view copy_to(char* at, std::string_view text) {
+  std::memcpy(at, text.data(), text.size());
+  return {at, text.size()};
 }
 
 bool is_pseudo(std::string_view name) {
@@ -33,6 +25,24 @@ bool is_pseudo(std::string_view name) {
 }
 
 }  // namespace
+
+// Followed by its bytes.
+struct Http2Headers::Chunk {
+  Chunk* before;
+  size_t capacity;
+  size_t used;
+
+  static Chunk* make(size_t capacity, Chunk* before) {
+    void* memory = Http2Arena::of_thread().allocate(sizeof(Chunk) + capacity);
+    return new (memory) Chunk{before, capacity, 0};
+  }
+  size_t room() const { return capacity - used; }
+  char* take(size_t size) {
+    char* at = reinterpret_cast<char*>(this + 1) + used;
+    used += size;
+    return at;
+  }
+};
 
 template <class T>
 T* Http2Allocator<T>::allocate(size_t count) {
@@ -45,104 +55,86 @@ void Http2Allocator<T>::deallocate(T* items, size_t) noexcept {
 }
 
 template struct Http2Allocator<char>;
-template struct Http2Allocator<Http2Headers::Entry>;
+template struct Http2Allocator<Http2Field>;
+
+Http2Headers::Http2Headers(Http2Headers&& other) noexcept
+    : fields_(std::move(other.fields_)), chunks_(std::exchange(other.chunks_, nullptr)) {}
 
 Http2Headers& Http2Headers::operator=(Http2Headers&& other) noexcept {
   if (this != &other) {
     clear();
-    entries_.swap(other.entries_);
+    fields_.swap(other.fields_);
+    chunks_ = std::exchange(other.chunks_, nullptr);
   }
   return *this;
 }
 
 Http2Headers Http2Headers::copy() const {
   Http2Headers other;
-  other.entries_ = entries_;
-  for (Entry& entry : other.entries_) {
-    if (entry.shared_name_ != nullptr) nghttp2_rcbuf_incref(entry.shared_name_);
-    if (entry.shared_value_ != nullptr) nghttp2_rcbuf_incref(entry.shared_value_);
-    if (entry.owns_name_) entry.name = duplicate(entry.name);
-    if (entry.owns_value_) entry.value = duplicate(entry.value);
-  }
+  for (const Http2Field& field : fields_) other.add(field.name, field.value, field.never_index);
   return other;
 }
 
-Http2Headers::Entry& Http2Headers::make_entry(std::string_view name) {
-  if (entries_.empty()) entries_.reserve(kUsualFields);
-  if (!is_pseudo(name)) return entries_.emplace_back();
-  const auto regular = std::find_if(entries_.begin(), entries_.end(),
-                                    [](const Entry& entry) { return !is_pseudo(entry.name); });
-  return *entries_.emplace(regular);
+char* Http2Headers::room_for(size_t size) {
+  if (chunks_ == nullptr || chunks_->room() < size) {
+    chunks_ = Chunk::make(std::max(size, kUsualBytes), chunks_);
+  }
+  return chunks_->take(size);
+}
+
+Http2Field& Http2Headers::place_for(std::string_view name) {
+  if (fields_.empty()) fields_.reserve(kUsualFields);
+  if (!is_pseudo(name) || fields_.empty() || is_pseudo(fields_.back().name)) {
+    return fields_.emplace_back();
+  }
+  const auto regular = std::find_if(fields_.begin(), fields_.end(),
+                                    [](const Http2Field& it) { return !is_pseudo(it.name); });
+  return *fields_.emplace(regular);
 }
 
 void Http2Headers::add(std::string_view name, std::string_view value, bool never_index, Text text) {
-  Entry& entry = make_entry(name);
-  entry.never_index = never_index;
-  entry.owns_name_ = entry.owns_value_ = text == Text::copied;
-  entry.name = entry.owns_name_ ? duplicate(name) : name;
-  entry.value = entry.owns_value_ ? duplicate(value) : value;
-}
-
-void Http2Headers::add_shared(nghttp2_rcbuf* name, nghttp2_rcbuf* value, const Http2Field& texts) {
-  if (entries_.empty()) entries_.reserve(kUsualFields);
-  Entry& entry = entries_.emplace_back();
-  nghttp2_rcbuf_incref(name);
-  nghttp2_rcbuf_incref(value);
-  static_cast<Http2Field&>(entry) = texts;
-  entry.shared_name_ = name;
-  entry.shared_value_ = value;
+  if (text == Text::copied) {
+    char* at = room_for(name.size() + value.size());
+    name = copy_to(at, name);
+    value = copy_to(at + name.size(), value);
+  }
+  Http2Field& field = place_for(name);
+  field.name = name;
+  field.value = value;
+  field.never_index = never_index;
 }
 
 void Http2Headers::set(std::string_view name, std::string_view value, Text text) {
-  for (Entry& entry : entries_) {
-    if (entry.name != name) continue;
-    const std::string_view taken = text == Text::copied ? duplicate(value) : value;
-    release_value(entry);
-    entry.value = taken;
-    entry.owns_value_ = text == Text::copied;
+  for (Http2Field& field : fields_) {
+    if (field.name != name) continue;
+    field.value = text == Text::copied ? copy_to(room_for(value.size()), value) : value;
     return;
   }
   add(name, value, false, text);
 }
 
 void Http2Headers::remove(std::string_view name) {
-  std::erase_if(entries_, [name](Entry& entry) {
-    if (entry.name != name) return false;
-    release(entry);
-    return true;
-  });
+  std::erase_if(fields_, [name](const Http2Field& field) { return field.name == name; });
 }
 
 // A stream that stays open may hold a cleared list: its memory goes, too.
 void Http2Headers::clear() {
-  if (entries_.capacity() == 0) return;
-  for (Entry& entry : entries_) release(entry);
-  decltype(entries_)().swap(entries_);
+  if (fields_.capacity() != 0) decltype(fields_)().swap(fields_);
+  while (chunks_ != nullptr)
+    Http2Arena::of_thread().release(std::exchange(chunks_, chunks_->before));
 }
 
 const Http2Field* Http2Headers::find(std::string_view name) const {
-  for (const Entry& entry : entries_) {
-    if (entry.name == name) return &entry;
+  for (const Http2Field& field : fields_) {
+    if (field.name == name) return &field;
   }
   return nullptr;
 }
 
 size_t Http2Headers::bytes() const {
   size_t sum = 0;
-  for (const Entry& entry : entries_) sum += entry.name.size() + entry.value.size() + 32;
+  for (const Http2Field& field : fields_) sum += field.name.size() + field.value.size() + 32;
   return sum;
-}
-
-void Http2Headers::release_value(Entry& entry) {
-  drop(entry.value, entry.owns_value_);
-  drop(entry.shared_value_);
-  entry.shared_value_ = nullptr;
-}
-
-void Http2Headers::release(Entry& entry) {
-  release_value(entry);
-  drop(entry.name, entry.owns_name_);
-  drop(entry.shared_name_);
 }
 
 }  // namespace berth::wire

@@ -1,16 +1,14 @@
 // Http2Headers: the fields of one header block, in order. Loop thread only.
 //
-// What a connection has decoded is not copied: the list shares it with the decoder, and may outlive
-// the connection. Names are in lower case (RFC 9113, section 8.2); pseudo-header fields stand first
-// (section 8.3).
+// Names are in lower case (RFC 9113, section 8.2); pseudo-header fields stand first (section 8.3).
+// Copied texts stand in chunks of the list's own, so that a usual block takes two allocations.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string_view>
 #include <vector>
-
-struct nghttp2_rcbuf;
 
 namespace berth::wire {
 
@@ -41,7 +39,7 @@ class Http2Headers {
 
   Http2Headers() = default;
   ~Http2Headers() { clear(); }
-  Http2Headers(Http2Headers&& other) noexcept = default;
+  Http2Headers(Http2Headers&& other) noexcept;
   Http2Headers& operator=(Http2Headers&& other) noexcept;
   // For another attempt.
   Http2Headers copy() const;
@@ -55,32 +53,22 @@ class Http2Headers {
   void remove(std::string_view name);
   void clear();
 
-  class Entry : public Http2Field {
-   private:
-    friend class Http2Headers;
-    bool owns_name_ = false;  // stands in the padding of Http2Field
-    bool owns_value_ = false;
-    nghttp2_rcbuf* shared_name_ = nullptr;
-    nghttp2_rcbuf* shared_value_ = nullptr;
-  };
-
   // nullptr: there is none. Valid until the list changes.
   const Http2Field* find(std::string_view name) const;
-  std::span<const Entry> fields() const { return entries_; }
-  bool empty() const { return entries_.empty(); }
+  std::span<const Http2Field> fields() const { return fields_; }
+  bool empty() const { return fields_.empty(); }
   // As SETTINGS_MAX_HEADER_LIST_SIZE counts: 32 beyond each name and value (RFC 9113, section
   // 6.5.2).
   size_t bytes() const;
 
-  // For a connection: takes its own share of both, whose texts these are.
-  void add_shared(nghttp2_rcbuf* name, nghttp2_rcbuf* value, const Http2Field& texts);
-
  private:
-  Entry& make_entry(std::string_view name);
-  static void release_value(Entry& entry);
-  static void release(Entry& entry);
+  struct Chunk;
 
-  std::vector<Entry, Http2Allocator<Entry>> entries_;
+  char* room_for(size_t size);
+  Http2Field& place_for(std::string_view name);
+
+  std::vector<Http2Field, Http2Allocator<Http2Field>> fields_;
+  Chunk* chunks_ = nullptr;  // the one that is being filled, and those before
 };
 
 }  // namespace berth::wire

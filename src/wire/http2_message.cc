@@ -52,13 +52,16 @@ bool has_control(uint64_t eight) {
 bool is_value(std::string_view value) {
   if (value.empty()) return true;
   if (is_blank(value.front()) || is_blank(value.back())) return false;
-  size_t at = 0;
-  for (; at + 8 <= value.size(); at += 8) {
-    uint64_t eight = 0;
-    std::memcpy(&eight, value.data() + at, 8);
-    if (has_control(eight)) break;
+  if (value.size() < 8) return consists_of(value, kValueCharacters);
+  // The last eight may overlap those before.
+  const char* const last = value.data() + value.size() - 8;
+  uint64_t eight = 0;
+  for (const char* at = value.data(); at < last; at += 8) {
+    std::memcpy(&eight, at, 8);
+    if (has_control(eight)) return consists_of(value, kValueCharacters);
   }
-  return consists_of(value.substr(at), kValueCharacters);
+  std::memcpy(&eight, last, 8);
+  return !has_control(eight) || consists_of(value, kValueCharacters);
 }
 
 // RFC 9113, section 8.2.2.
@@ -79,10 +82,10 @@ bool is_digit(char c) {
 
 }  // namespace
 
-const char* Http2BlockCheck::add(std::string_view name, std::string_view value, bool well_known) {
+const char* Http2BlockCheck::add(std::string_view name, std::string_view value) {
   if (!is_value(value)) return "a field value has characters that none may have";
   if (name.empty()) return "a field has no name";
-  return name[0] == ':' ? add_pseudo(name, value) : add_regular(name, value, well_known);
+  return name[0] == ':' ? add_pseudo(name, value) : add_regular(name, value);
 }
 
 unsigned Http2BlockCheck::which(std::string_view name) const {
@@ -119,11 +122,9 @@ const char* Http2BlockCheck::add_pseudo(std::string_view name, std::string_view 
   }
 }
 
-const char* Http2BlockCheck::add_regular(std::string_view name, std::string_view value,
-                                         bool well_known) {
+const char* Http2BlockCheck::add_regular(std::string_view name, std::string_view value) {
   regular_ = true;
-  if (!well_known && !consists_of(name, kNameCharacters))
-    return "a field name has characters that none may have";
+  if (!consists_of(name, kNameCharacters)) return "a field name has characters that none may have";
   if (is_of_a_connection(name, value)) return "a field is of connections, not of messages";
   if (name == "content-length" && kind_ != Kind::trailers) return take_length(value);
   return nullptr;

@@ -15,8 +15,7 @@ class Http2BlockCheck {
   explicit Http2BlockCheck(Kind kind) : kind_(kind) {}
 
   // The fields in their order. nullptr, or what is wrong: then the message is malformed.
-  // `well_known`: the name is of HPACK's static table, so that its characters are right.
-  const char* add(std::string_view name, std::string_view value, bool well_known);
+  const char* add(std::string_view name, std::string_view value);
   // After the last one.
   const char* finish() const;
 
@@ -34,7 +33,7 @@ class Http2BlockCheck {
 
   unsigned which(std::string_view name) const;
   const char* add_pseudo(std::string_view name, std::string_view value);
-  const char* add_regular(std::string_view name, std::string_view value, bool well_known);
+  const char* add_regular(std::string_view name, std::string_view value);
   const char* take_status(std::string_view value);
   const char* take_length(std::string_view value);
 

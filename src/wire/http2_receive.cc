@@ -1,249 +1,300 @@
-// What comes from the peer.
+// Frames that come: their heads, and those that are no part of a message.
 #include <algorithm>
-#include <new>
+#include <cstring>
 #include <utility>
 
-#include "base/check.h"
 #include "base/limits.h"
 #include "wire/http2_state.h"
 
 namespace berth::wire {
-namespace {
 
-// What a stream may send before the peer has seen our SETTINGS (RFC 9113, section 6.9.2).
-constexpr uint32_t kFirstWindow = 65'535;
+using Type = Http2FrameType;
 
-std::string_view text_of(nghttp2_rcbuf* shared) {
-  const nghttp2_vec bytes = nghttp2_rcbuf_get_buf(shared);
-  return {reinterpret_cast<const char*>(bytes.base), bytes.len};
-}
+// ---- bytes ----
 
-bool has(const nghttp2_frame_hd& head, uint8_t flag) {
-  return (head.flags & flag) != 0;
-}
-
-// No body, whatever the length (RFC 9110, section 6.4.1).
-bool has_no_body(int status) {
-  return status == 204 || status == 304;
-}
-
-}  // namespace
-
-// ---- records ----
-
-Http2Connection::State::Record* Http2Connection::State::find(int32_t id) {
-  if (last_ == nullptr || last_->id != id) {
-    last_ = static_cast<Record*>(nghttp2_session_get_stream_user_data(session_, id));
-  }
-  return last_;
-}
-
-Http2Connection::State::Record* Http2Connection::State::make_record(int32_t id) {
-  void* memory = arena_.allocate(sizeof(Record));
-  if (memory == nullptr) return nullptr;
-  Record* record = new (memory) Record;
-  record->id = id;
-  records_.push_back(*record);
-  return record;
-}
-
-void Http2Connection::State::free_record(Record& record) {
-  if (last_ == &record) last_ = nullptr;
-  records_.remove(record);
-  record.~Record();
-  arena_.release(&record);
-}
-
-void Http2Connection::State::announce_closed(Record& record, uint32_t error) {
-  record.is_reset = true;
-  if (stage_ == Stage::open) credit_connection(std::exchange(record.outstanding, 0));
-  if (record.announced) events_.closed(record, error, is_unseen(record, error));
-}
-
-int Http2Connection::State::on_closed(int32_t id, uint32_t error) {
-  Record* record = find(id);
-  if (record == nullptr) return kGoOn;
-  if (incoming_ == record) incoming_ = nullptr;
-  announce_closed(*record, error);
-  free_record(*record);
-  return kGoOn;
-}
-
-// ---- frames ----
-
-int Http2Connection::State::on_begin_frame(const nghttp2_frame_hd& head) {
-  head_ = head;
-  switch (head.type) {
-    case NGHTTP2_HEADERS: continuations_ = 0; return kGoOn;
-    case NGHTTP2_CONTINUATION:
-      if (++continuations_ <= kMaxHttp2Continuations) return kGoOn;
-      fail(kHttp2EnhanceYourCalm, "a header block has too many frames");
-      return kBreak;
-    case NGHTTP2_DATA:
-      data_left_ = has(head, NGHTTP2_FLAG_PADDED) ? SIZE_MAX : head.length;
-      return head.length > 0 || has(head, NGHTTP2_FLAG_END_STREAM) ? kGoOn : count_unrest();
-    case NGHTTP2_SETTINGS:
-    case NGHTTP2_PING: return has(head, NGHTTP2_FLAG_ACK) ? kGoOn : count_unrest();
-    default: return count_unrest();
-  }
-}
-
-int Http2Connection::State::on_frame(const nghttp2_frame& frame) {
-  switch (frame.hd.type) {
-    case NGHTTP2_HEADERS: return on_headers_done(frame);
-    case NGHTTP2_DATA:
-      if (has(frame.hd, NGHTTP2_FLAG_END_STREAM)) {
-        Record* record = find(frame.hd.stream_id);
-        if (record != nullptr && !record->peer_ended) take_data(*record, {}, true);
-      } else if (frame.hd.length == frame.data.padlen) {
-        return count_unrest();
-      }
-      return kGoOn;
-    case NGHTTP2_SETTINGS:
-      if (!has(frame.hd, NGHTTP2_FLAG_ACK)) {
-        events_.settings(
-            nghttp2_session_get_remote_settings(session_, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS));
-      }
-      return kGoOn;
-    case NGHTTP2_PING:
-      if (has(frame.hd, NGHTTP2_FLAG_ACK)) on_pong(frame.ping.opaque_data);
-      return kGoOn;
-    case NGHTTP2_GOAWAY: on_goaway(frame.goaway); return kGoOn;
-    default: return kGoOn;
-  }
-}
-
-void Http2Connection::State::on_goaway(const nghttp2_goaway& goaway) {
-  events_.goaway(goaway.last_stream_id, goaway.error_code,
-                 {reinterpret_cast<const char*>(goaway.opaque_data),
-                  std::min<size_t>(goaway.opaque_data_len, kMaxMessageBytes)});
-}
-
-// ---- headers ----
-
-int Http2Connection::State::on_begin_headers(const nghttp2_frame& frame) {
-  using Kind = Http2BlockCheck::Kind;
-  const int32_t id = frame.hd.stream_id;
-  Kind kind = Kind::trailers;
-  if (frame.headers.cat == NGHTTP2_HCAT_REQUEST) {
-    kind = Kind::request;
-    incoming_ = make_record(id);
-    if (incoming_ == nullptr) {
-      fail_of(NGHTTP2_ERR_NOMEM);
-      return kBreak;
+void Http2Connection::State::read(std::string_view bytes) {
+  while (stage_ == Stage::open && !bytes.empty()) {
+    size_t taken = 0;
+    switch (reading_) {
+      case Reading::preface: taken = read_preface(bytes); break;
+      case Reading::head: taken = read_head(bytes); break;
+      case Reading::payload: taken = read_payload(bytes); break;
+      case Reading::data: taken = read_data(bytes); break;
+      case Reading::skipped: taken = skip(bytes); break;
     }
-    nghttp2_session_set_stream_user_data(session_, id, incoming_);
-    // Streams take turns, so that a large response holds up no small one (RFC 9218, section 4.2).
-    const nghttp2_extpri in_turn{.urgency = NGHTTP2_EXTPRI_DEFAULT_URGENCY, .inc = 1};
-    nghttp2_session_change_extpri_stream_priority(session_, id, &in_turn, 1);
+    bytes.remove_prefix(taken);
+  }
+}
+
+size_t Http2Connection::State::read_preface(std::string_view bytes) {
+  const std::string_view awaited = kHttp2Preface.substr(head_size_, bytes.size());
+  if (!bytes.starts_with(awaited)) {
+    fail(kHttp2ProtocolError, "the client does not speak HTTP/2");
+    return bytes.size();
+  }
+  head_size_ += awaited.size();
+  if (head_size_ == kHttp2Preface.size()) {
+    head_size_ = 0;
+    reading_ = Reading::head;
+  }
+  return awaited.size();
+}
+
+size_t Http2Connection::State::read_head(std::string_view bytes) {
+  if (head_size_ == 0 && bytes.size() >= kHttp2HeadBytes) {
+    head_ = Http2FrameHead::parse(bytes.data());
+    on_head();
+    return kHttp2HeadBytes;
+  }
+  const size_t size = std::min(bytes.size(), kHttp2HeadBytes - head_size_);
+  std::memcpy(&head_bytes_[head_size_], bytes.data(), size);
+  head_size_ += size;
+  if (head_size_ == kHttp2HeadBytes) {
+    head_size_ = 0;
+    head_ = Http2FrameHead::parse(head_bytes_.data());
+    on_head();
+  }
+  return size;
+}
+
+size_t Http2Connection::State::read_payload(std::string_view bytes) {
+  const size_t size = std::min(bytes.size(), head_.length - payload_.size());
+  const bool whole = payload_.size() + size == head_.length;
+  if (whole) reading_ = Reading::head;
+  if (whole && payload_.empty()) {
+    on_payload(bytes.substr(0, size));
+    return size;
+  }
+  payload_ += bytes.substr(0, size);
+  if (whole) {
+    const std::string payload = std::exchange(payload_, {});
+    on_payload(payload);
+  }
+  return size;
+}
+
+size_t Http2Connection::State::skip(std::string_view bytes) {
+  const auto size = static_cast<uint32_t>(std::min<size_t>(bytes.size(), left_));
+  left_ -= size;
+  if (left_ == 0) reading_ = Reading::head;
+  return size;
+}
+
+// ---- heads ----
+
+void Http2Connection::State::on_head() {
+  if (!may_come()) return;
+  switch (head_.type) {
+    case Type::data: return begin_data();
+    case Type::headers:
+    case Type::continuation:
+    case Type::push_promise: break;
+    case Type::settings:
+    case Type::ping:
+      if (!head_.has(http2_flag::kAck)) count_unrest();
+      break;
+    default: count_unrest();
+  }
+  if (head_.type > Type::continuation || head_.type == Type::priority) {
+    left_ = head_.length;
+    reading_ = left_ > 0 ? Reading::skipped : Reading::head;
+  } else if (head_.length > 0) {
+    reading_ = Reading::payload;
   } else {
-    incoming_ = find(id);
-    if (role_ == Role::client && incoming_ != nullptr && incoming_->input == Input::nothing) {
-      kind = Kind::response;
+    on_payload({});
+  }
+}
+
+// What can be told by a frame's head alone (RFC 9113, section 6).
+bool Http2Connection::State::may_come() {
+  const bool is_continuation = head_.type == Type::continuation;
+  if (!has_settings_ && (head_.type != Type::settings || head_.has(http2_flag::kAck))) {
+    broken(kHttp2ProtocolError, role_ == Role::client
+                                    ? "the server does not speak HTTP/2: no SETTINGS come first"
+                                    : "no SETTINGS come first");
+  } else if (head_.length > kHttp2FrameBytes) {
+    broken(kHttp2FrameSizeError, "a frame is longer than SETTINGS allow");
+  } else if (in_block_ && (!is_continuation || head_.stream != block_stream_)) {
+    broken(kHttp2ProtocolError, "a header block is interrupted");
+  } else if (!in_block_ && is_continuation) {
+    broken(kHttp2ProtocolError, "a CONTINUATION continues nothing");
+  } else if (head_.type <= Type::continuation) {
+    const Type type = head_.type;
+    const bool of_connection = type == Type::settings || type == Type::ping || type == Type::goaway;
+    if (of_connection && head_.stream != 0) {
+      broken(kHttp2ProtocolError, "a frame of the connection names a stream");
+    } else if (!of_connection && type != Type::window_update && head_.stream == 0) {
+      broken(kHttp2ProtocolError, "a frame of a stream names none");
+    } else if (type == Type::priority && head_.length != 5) {
+      broken(kHttp2FrameSizeError, "a PRIORITY has not 5 bytes");
     }
   }
-  block_.emplace(kind);
-  fields_.clear();
-  field_bytes_ = 0;
-  malformed_ = nullptr;
-  return kGoOn;
+  return stage_ == Stage::open;
 }
 
-int Http2Connection::State::on_header(nghttp2_rcbuf* name, nghttp2_rcbuf* value, uint8_t flags) {
-  if (incoming_ == nullptr || incoming_->is_reset) return kGoOn;
-  const Http2Field field{text_of(name), text_of(value), (flags & NGHTTP2_NV_FLAG_NO_INDEX) != 0};
-  field_bytes_ += field.name.size() + field.value.size() + 32;
-  if (field_bytes_ > settings_.max_header_bytes) {
-    fields_.clear();
-    return kGoOn;
+void Http2Connection::State::on_payload(std::string_view payload) {
+  switch (head_.type) {
+    case Type::headers: return on_headers(payload);
+    case Type::continuation: return on_fragment(payload);
+    case Type::push_promise: return on_push_promise(payload);
+    case Type::rst_stream: return on_rst_stream(payload);
+    case Type::settings: return on_settings(payload);
+    case Type::ping: return on_ping(payload);
+    case Type::goaway: return on_goaway(payload);
+    case Type::window_update: return on_window_update(payload);
+    default: return;
   }
-  if (malformed_ != nullptr) return kGoOn;
-  malformed_ = block_->add(field.name, field.value, nghttp2_rcbuf_is_static(name) != 0);
-  if (malformed_ == nullptr) fields_.add_shared(name, value, field);
-  return kGoOn;
 }
 
-int Http2Connection::State::on_headers_done(const nghttp2_frame& frame) {
-  Record* record = std::exchange(incoming_, nullptr);
-  if (record == nullptr) return kGoOn;
-  const bool end = has(frame.hd, NGHTTP2_FLAG_END_STREAM);
-  if (end) record->peer_ended = true;
-  if (record->is_reset || record->input == Input::ignored) return kGoOn;
-  if (field_bytes_ > settings_.max_header_bytes) {
-    refuse_too_large(*record);
-    return count_unrest();
+// ---- SETTINGS ----
+
+void Http2Connection::State::on_settings(std::string_view payload) {
+  constexpr size_t kEntry = 6;
+  if (head_.has(http2_flag::kAck)) {
+    if (!payload.empty()) return broken(kHttp2FrameSizeError, "an answer to SETTINGS has bytes");
+    if (std::exchange(settings_taken_, true)) {
+      broken(kHttp2ProtocolError, "SETTINGS are answered that were not sent");
+    }
+    return;
   }
-  if (malformed_ == nullptr) malformed_ = block_->finish();
-  if (malformed_ == nullptr) {
-    take_headers(*record, end);
-  } else {
-    reset_record(*record, kHttp2ProtocolError);
+  if (payload.size() % kEntry != 0) {
+    return broken(kHttp2FrameSizeError, "SETTINGS do not have 6 bytes each");
   }
-  fields_.clear();
-  return malformed_ == nullptr ? kGoOn : count_unrest();
+  if (!std::exchange(has_settings_, true)) max_streams_ = UINT32_MAX;
+  // Only the last of a frame counts: to move the windows of all streams for each would be work that
+  // a peer could ask for with six bytes.
+  std::optional<uint32_t> window;
+  for (; !payload.empty(); payload.remove_prefix(kEntry)) {
+    const uint32_t id = parse_http2_number(payload.data()) >> 16;
+    if (!on_setting(static_cast<Http2Setting>(id), parse_http2_number(payload.data() + 2),
+                    window)) {
+      return;
+    }
+  }
+  if (window.has_value()) set_first_window(*window);
+  answer(make_http2_head({.type = Type::settings, .flags = http2_flag::kAck}));
+  if (stage_ == Stage::open) events_.settings(max_streams_);
 }
 
-void Http2Connection::State::take_headers(Record& record, bool end) {
-  if (block_->is_informational()) {
-    if (end) return reset_record(record, kHttp2ProtocolError);
-    return events_.headers(record, std::move(fields_), Http2Kind::informational, false);
+// False: the connection is broken.
+bool Http2Connection::State::on_setting(Http2Setting setting, uint32_t value,
+                                        std::optional<uint32_t>& window) {
+  constexpr uint32_t kMostFrameBytes = 0xffffff;
+  switch (setting) {
+    case Http2Setting::header_table_size:
+      if (!encoder_.set_table_size(value)) fail_for_memory();
+      break;
+    case Http2Setting::enable_push:
+      if (value > (role_ == Role::server ? 1 : 0)) {
+        broken(kHttp2ProtocolError, "SETTINGS_ENABLE_PUSH is none that may be");
+      }
+      break;
+    case Http2Setting::max_concurrent_streams: max_streams_ = value; break;
+    case Http2Setting::initial_window_size:
+      if (value > kHttp2LargestWindow) {
+        broken(kHttp2FlowControlError, "SETTINGS_INITIAL_WINDOW_SIZE is larger than a window");
+      }
+      window = value;
+      break;
+    case Http2Setting::max_frame_size:
+      if (value < kHttp2FrameBytes || value > kMostFrameBytes) {
+        broken(kHttp2ProtocolError, "SETTINGS_MAX_FRAME_SIZE is none that may be");
+      }
+      break;
+    case Http2Setting::no_rfc7540_priorities:
+      if (value > 1) {
+        broken(kHttp2ProtocolError, "SETTINGS_NO_RFC7540_PRIORITIES is none that may be");
+      }
+      break;
+    default: break;  // of header lists it is advice; the rest are unknown
   }
-  Http2Kind kind = Http2Kind::trailers;
-  if (record.input == Input::nothing) {
-    kind = role_ == Role::server ? Http2Kind::request : Http2Kind::response;
-    const bool no_body =
-        kind == Http2Kind::response && (record.no_body || has_no_body(block_->status()));
-    record.body.expect(no_body ? 0 : block_->content_length());
-  } else if (!end) {
-    return reset_record(record, kHttp2ProtocolError);
-  }
-  if (end && !record.body.finish()) return reset_record(record, kHttp2ProtocolError);
-  record.input = end ? Input::ended : Input::body;
-  record.announced = true;
-  events_.headers(record, std::move(fields_), kind, end);
+  return stage_ == Stage::open;
 }
 
-void Http2Connection::State::refuse_too_large(Record& record) {
-  if (block_->is_informational() || role_ == Role::client || record.input != Input::nothing) {
-    return reset_record(record, kHttp2EnhanceYourCalm);
+// RFC 9113, section 6.9.2.
+void Http2Connection::State::set_first_window(uint32_t size) {
+  const int64_t more = int64_t{size} - first_window_;
+  if (more == 0) return;
+  first_window_ = static_cast<int32_t>(size);
+  for (Record& record : records_) {
+    const int64_t window = record.window + more;
+    if (window > kHttp2LargestWindow) {
+      return broken(kHttp2FlowControlError, "SETTINGS make a window of a stream too large");
+    }
+    record.window = static_cast<int32_t>(window);
+    pursue(record);
   }
-  record.announced = true;
-  record.input = Input::ignored;
-  events_.too_large(record);
-  if (record.output == Output::nothing && is_live(record)) {
-    Http2Headers headers;
-    headers.add(":status", "431", false, Http2Headers::Text::outlives);
-    respond(record, std::move(headers), true);
-  }
-  if (is_live(record)) record.resets_at_end = true;
 }
 
-// ---- data ----
+// ---- other frames of the connection ----
 
-int Http2Connection::State::on_data(int32_t id, std::string_view bytes) {
-  data_left_ -= bytes.size();
-  Record* record = find(id);
+void Http2Connection::State::on_ping(std::string_view payload) {
+  if (payload.size() != 8) return broken(kHttp2FrameSizeError, "a PING has not 8 bytes");
+  if (head_.has(http2_flag::kAck)) return on_pong(payload);
+  answer(make_http2_ping(payload, true));
+}
+
+void Http2Connection::State::on_pong(std::string_view payload) {
+  if (role_ == Role::server && is_closing_ && payload == kHttp2Farewell) {
+    if (std::exchange(goaway_sent_, true)) return;
+    goaway_last_ = last_peer_;
+    return answer(make_http2_goaway(last_peer_, kHttp2NoError, 0));
+  }
+  uint64_t number = 0;
+  std::memcpy(&number, payload.data(), sizeof number);
+  events_.pong(number);
+}
+
+void Http2Connection::State::on_goaway(std::string_view payload) {
+  constexpr size_t kLeast = 8;
+  if (payload.size() < kLeast)
+    return broken(kHttp2FrameSizeError, "a GOAWAY has less than 8 bytes");
+  const auto last = static_cast<int32_t>(parse_http2_number(payload.data()) & kHttp2LastStream);
+  if (last > std::exchange(peer_goaway_last_, last)) {
+    return broken(kHttp2ProtocolError, "a GOAWAY takes back what another has said");
+  }
+  goaway_came_ = true;
+  const uint32_t error = parse_http2_number(payload.data() + 4);
+  events_.goaway(last, error, payload.substr(kLeast, kMaxMessageBytes));
+  if (role_ == Role::server) return;
+  for (Record *record = records_.front(), *next = nullptr; record != nullptr; record = next) {
+    next = Records::next(*record);
+    if (record->id > last) close_record(*record, kHttp2RefusedStream);
+  }
+}
+
+void Http2Connection::State::on_window_update(std::string_view payload) {
+  if (payload.size() != 4) {
+    return broken(kHttp2FrameSizeError, "a WINDOW_UPDATE has not 4 bytes");
+  }
+  const int64_t more = parse_http2_number(payload.data()) & kHttp2LargestWindow;
+  if (more == 0) return broken(kHttp2ProtocolError, "a WINDOW_UPDATE is of nothing");
+  if (head_.stream == 0) {
+    window_ += more;
+    if (window_ > kHttp2LargestWindow) {
+      broken(kHttp2FlowControlError, "the window of the connection is made too large");
+    }
+    return;
+  }
+  Record* record = find(head_.stream);
   if (record == nullptr) {
-    credit_connection(bytes.size());
-    return kGoOn;
+    if (is_idle(head_.stream)) broken(kHttp2ProtocolError, "a WINDOW_UPDATE is of no stream");
+    return;
   }
-  take_data(*record, bytes, data_left_ == 0 && has(head_, NGHTTP2_FLAG_END_STREAM));
-  return kGoOn;
+  if (record->window + more > kHttp2LargestWindow) {
+    return reset_record(*record, kHttp2FlowControlError);
+  }
+  record->window += static_cast<int32_t>(more);
+  pursue(*record);
 }
 
-void Http2Connection::State::take_data(Record& record, std::string_view bytes, bool end) {
-  if (end) record.peer_ended = true;
-  if (record.is_reset || record.input == Input::ignored) return credit_connection(bytes.size());
-  record.outstanding += static_cast<uint32_t>(bytes.size());
-  // nghttp2 resets the stream for it, but brings the bytes.
-  if (record.outstanding > std::max(settings_.stream_window, kFirstWindow)) {
-    return reset_record(record, kHttp2FlowControlError);
+void Http2Connection::State::on_rst_stream(std::string_view payload) {
+  if (payload.size() != 4) return broken(kHttp2FrameSizeError, "a RST_STREAM has not 4 bytes");
+  if (Record* record = find(head_.stream)) {
+    close_record(*record, parse_http2_number(payload.data()));
+  } else if (is_idle(head_.stream)) {
+    broken(kHttp2ProtocolError, "a RST_STREAM is of no stream");
   }
-  const bool good = record.input == Input::body && record.body.take(bytes.size()) &&
-                    (!end || record.body.finish());
-  if (!good) return reset_record(record, kHttp2ProtocolError);
-  if (end) record.input = Input::ended;
-  events_.data(record, bytes, end);
 }
 
 }  // namespace berth::wire

@@ -164,6 +164,50 @@ TEST_F(Http2ConnectionTest, HeadersThatWereTakenGoOnWithoutBeingCopied) {
   EXPECT_EQ(far[1].headers, expected);
 }
 
+TEST_F(Http2ConnectionTest, LongHeadersGoInSeveralFrames) {
+  Http2Peer wide(Role::server, {.max_header_bytes = 200'000});
+  Pairs pairs = frames::kRequest;
+  for (int i = 0; i < 6; ++i)
+    pairs.emplace_back("x-" + std::to_string(i), std::string(20'000, '~'));
+  const int32_t id = client.open(pairs, true);
+  const std::string bytes = client.take();
+  size_t continued = 0;
+  for (const frames::Frame& frame : frames::parse(bytes)) {
+    EXPECT_LE(frame.payload.size(), 16'384u);
+    continued += frame.type == frames::kContinuation ? 1 : 0;
+  }
+  EXPECT_GE(continued, 3u);
+  EXPECT_TRUE(wide.feed_bytewise(bytes)) << wide.connection.why();
+  EXPECT_EQ(wide[id].headers, pairs);
+  EXPECT_TRUE(wide[id].ended);
+}
+
+TEST_F(Http2ConnectionTest, HeadersThatNobodyWouldTakeAreNotSent) {
+  join();
+  Pairs pairs = frames::kRequest;
+  for (int i = 0; i < 20; ++i)
+    pairs.emplace_back("x-" + std::to_string(i), std::string(60'000, '~'));
+  const int32_t id = client.open(pairs, true);
+  const int32_t other = client.post("ping");
+  join();
+  EXPECT_EQ(client[id].error, kHttp2InternalError);
+  EXPECT_TRUE(client[id].unseen);
+  EXPECT_EQ(server.streams.size(), 1u);
+  EXPECT_EQ(server[other].body, "ping");
+}
+
+TEST_F(Http2ConnectionTest, OfInformationalResponsesThatWaitThereAreOnlySome) {
+  const int32_t id = client.open(frames::kRequest, true);
+  join();
+  for (int i = 0; i < 1000; ++i) {
+    server.connection.inform(server.stream(id), headers_of({{":status", "103"}}));
+  }
+  server.respond(id, "pong");
+  join();
+  EXPECT_EQ(client[id].informational.size(), 16u);
+  EXPECT_EQ(client[id].body, "pong");
+}
+
 TEST_F(Http2ConnectionTest, HeadersOutliveTheirConnection) {
   Http2Headers kept;
   {

@@ -107,7 +107,7 @@ TEST_F(Http2ConnectionWindow, IsCreditedForWhatComesBehindAReset) {
   peer.connection.reset(peer.stream(1), kHttp2Cancel);
   EXPECT_EQ(credit(), 0u);
   for (int i = 0; i < 2; ++i) peer.feed(frames::data(1, std::string(16'384, 'x'), false));
-  EXPECT_EQ(credit(), 2u * 16'384);
+  EXPECT_EQ(credit(), 3u * 16'384);
   EXPECT_EQ(peer[1].body.size(), 16'384u);
 }
 

@@ -27,11 +27,14 @@ inline constexpr uint8_t kEnd = 1;
 inline constexpr uint8_t kAck = 1;
 inline constexpr uint8_t kEndHeaders = 4;
 inline constexpr uint8_t kPadded = 8;
+inline constexpr uint8_t kWithPriority = 0x20;
 
 inline constexpr std::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+inline constexpr uint16_t kEnablePush = 2;
 inline constexpr uint16_t kMaxConcurrentStreams = 3;
 inline constexpr uint16_t kInitialWindowSize = 4;
+inline constexpr uint16_t kMaxFrameSize = 5;
 
 inline std::string number(uint64_t value, int bytes) {
   std::string text;

@@ -285,6 +285,26 @@ TEST_F(Http2Server, BrokenRulesEndTheConnection) {
              "a"),
        kHttp2ProtocolError},
       {frame(kData, 0, 0, "a"), kHttp2ProtocolError},
+      {frame(kData, kPadded, 1, ""), kHttp2ProtocolError},
+      {headers(1, kRequest, false) + frame(kData, kPadded, 1, "\x01"), kHttp2ProtocolError},
+      {headers(1, kRequest, true) + data(1, "a", true), kHttp2StreamClosed},
+      {headers(1, kRequest, true) + headers(1, {{"a", "b"}}, true), kHttp2StreamClosed},
+      {frame(kHeaders, kEndHeaders, 0, block(kRequest)), kHttp2ProtocolError},
+      {frame(kHeaders, kEndHeaders | kWithPriority, 1, "1234"), kHttp2FrameSizeError},
+      {frame(kPriority, 0, 1, "1234"), kHttp2FrameSizeError},
+      {frame(kRstStream, 0, 1, "123"), kHttp2FrameSizeError},
+      {frame(kWindowUpdate, 0, 0, "123"), kHttp2FrameSizeError},
+      {frame(kGoaway, 0, 0, "1234567"), kHttp2FrameSizeError},
+      {frame(kGoaway, 0, 1, number(0, 8)), kHttp2ProtocolError},
+      {goaway(1, 0) + goaway(3, 0), kHttp2ProtocolError},
+      {frame(kSettings, kAck, 0, "123456"), kHttp2FrameSizeError},
+      {settings_ack() + settings_ack(), kHttp2ProtocolError},
+      {frames::settings({{kEnablePush, 2}}), kHttp2ProtocolError},
+      {frames::settings({{kMaxFrameSize, 16'383}}), kHttp2ProtocolError},
+      {frames::settings({{kMaxFrameSize, 0x1000000}}), kHttp2ProtocolError},
+      {headers(1, kRequest, false) + window_update(1, 0x7fffffff - 65'535) +
+           frames::settings({{kInitialWindowSize, 65'536}}),
+       kHttp2FlowControlError},
       {std::string("\x00\x40\x01\x00\x00\x00\x00\x00\x01", 9), kHttp2FrameSizeError},
   };
   for (const auto& [bytes, error] : cases) {
@@ -302,6 +322,51 @@ TEST_F(Http2Server, BrokenRulesEndTheConnection) {
       EXPECT_FALSE(server.feed("more"));
     }
   }
+}
+
+TEST(Http2Hostile, SettingsComeFirst) {
+  for (const Role role : {Role::server, Role::client}) {
+    for (const std::string& first : {frames::ping("12345678"), frames::settings_ack()}) {
+      Http2Peer peer(role);
+      const bool is_server = role == Role::server;
+      EXPECT_FALSE(peer.feed((is_server ? std::string(frames::kPreface) : "") + first));
+      // Whatever comes wrong, ours come first, too.
+      const std::vector<Frame> all = peer.take_frames();
+      EXPECT_EQ(all.front().type, frames::kSettings);
+      EXPECT_EQ(all.back().number(4), kHttp2ProtocolError);
+    }
+  }
+}
+
+TEST_F(Http2Server, FramesOfAStreamThatIsOverArePassedOver) {
+  EXPECT_TRUE(
+      peer.feed(frames::headers(3, frames::kRequest, false) + frames::rst_stream(3, kHttp2Cancel)));
+  EXPECT_TRUE(peer.feed(frames::data(3, "late", false) + frames::window_update(3, 1) +
+                        frames::headers(3, {{"x-late", "a"}}, true) +
+                        frames::rst_stream(3, kHttp2Cancel) +
+                        frames::headers(1, frames::kRequest, true)))
+      << peer.connection.why();
+  EXPECT_EQ(peer.streams.size(), 1u);
+  // What was passed over was decoded, so that the tables are as the peer's.
+  EXPECT_TRUE(peer.feed(frames::headers(5, frames::kRequest, true)));
+  EXPECT_EQ(peer[5].headers, frames::kRequest);
+}
+
+TEST_F(Http2Server, AWindowOfAStreamThatIsMadeTooLargeEndsTheStream) {
+  peer.feed(frames::headers(1, frames::kRequest, false));
+  EXPECT_EQ(reset_of(frames::window_update(1, 0x7fffffff)), int{kHttp2FlowControlError});
+}
+
+TEST_F(Http2Server, OfSeveralWindowsInOneFrameTheLastCounts) {
+  peer.feed(frames::headers(1, frames::kRequest, true));
+  peer.respond(1, std::string(100, 'x'), false);
+  EXPECT_TRUE(peer.feed(frames::settings(
+      {{frames::kInitialWindowSize, 0x7fffffff}, {frames::kInitialWindowSize, 10}})));
+  size_t bytes = 0;
+  for (const Frame& frame : peer.take_frames()) {
+    if (frame.type == frames::kData) bytes += frame.payload.size();
+  }
+  EXPECT_EQ(bytes, 10u);
 }
 
 TEST_F(Http2Server, UnknownFramesAndSettingsArePassedOver) {
@@ -340,10 +405,13 @@ TEST_F(Http2Server, AFloodOfEmptyWorkEndsTheConnection) {
       window_update(0, 1),
       frames::settings(),
       ping("12345678"),
+      frame(99, 0, 0, "what"),
+      frame(kHeaders, kEndHeaders | kEnd, 1, block({{"a", "b"}})),  // once it is reset
   };
   for (const std::string& one : kinds) {
     Http2Peer server(Role::server);
     server.feed(opening() + headers(1, kRequest, false));
+    if (one[3] == kHeaders) server.feed(rst_stream(1, kHttp2EnhanceYourCalm));
     bool good = true;
     for (uint32_t i = 0; good && i <= kMaxHttp2Unrest; ++i) {
       good = server.feed(one);
@@ -489,6 +557,15 @@ TEST_F(Http2Client, PushesAreRefusedUntilTheyAreAnError) {
   EXPECT_EQ(peer.streams.size(), 1u);
   EXPECT_FALSE(peer.feed(frames::settings_ack() + push(4)));
   EXPECT_EQ(peer[1].closed, 1);
+}
+
+TEST_F(Http2Client, AServerMayNotAskForPushes) {
+  EXPECT_FALSE(peer.feed(frames::settings({{frames::kEnablePush, 1}})));
+  EXPECT_EQ(peer[1].error, kHttp2ProtocolError);
+}
+
+TEST_F(Http2Client, AResponseOfNoStreamEndsTheConnection) {
+  EXPECT_FALSE(peer.feed(frames::headers(3, {{":status", "200"}}, true)));
 }
 
 TEST_F(Http2Client, ABrokenConnectionEndsAllStreamsAndTellsWhy) {
