@@ -26,17 +26,18 @@ bool is_pseudo(std::string_view name) {
 
 }  // namespace
 
-// Followed by its bytes.
+// Followed by its bytes. What is shared by several lists is not added to.
 struct Http2Headers::Chunk {
   Chunk* before;
+  size_t shares;
   size_t capacity;
   size_t used;
 
-  static Chunk* make(size_t capacity, Chunk* before) {
+  [[gnu::noinline]] static Chunk* make(size_t capacity, Chunk* before) {
     void* memory = Http2Arena::of_thread().allocate(sizeof(Chunk) + capacity);
-    return new (memory) Chunk{before, capacity, 0};
+    return new (memory) Chunk{before, 1, capacity, 0};
   }
-  size_t room() const { return capacity - used; }
+  size_t room() const { return shares == 1 ? capacity - used : 0; }
   char* take(size_t size) {
     char* at = reinterpret_cast<char*>(this + 1) + used;
     used += size;
@@ -71,22 +72,20 @@ Http2Headers& Http2Headers::operator=(Http2Headers&& other) noexcept {
 
 Http2Headers Http2Headers::copy() const {
   Http2Headers other;
-  for (const Http2Field& field : fields_) other.add(field.name, field.value, field.never_index);
+  other.fields_ = fields_;
+  other.chunks_ = chunks_;
+  if (chunks_ != nullptr) ++chunks_->shares;
   return other;
 }
 
-char* Http2Headers::room_for(size_t size) {
-  if (chunks_ == nullptr || chunks_->room() < size) {
+inline char* Http2Headers::room_for(size_t size) {
+  if (chunks_ == nullptr || chunks_->room() < size) [[unlikely]] {
     chunks_ = Chunk::make(std::max(size, kUsualBytes), chunks_);
   }
   return chunks_->take(size);
 }
 
-Http2Field& Http2Headers::place_for(std::string_view name) {
-  if (fields_.empty()) fields_.reserve(kUsualFields);
-  if (!is_pseudo(name) || fields_.empty() || is_pseudo(fields_.back().name)) {
-    return fields_.emplace_back();
-  }
+Http2Field& Http2Headers::place_among_pseudo() {
   const auto regular = std::find_if(fields_.begin(), fields_.end(),
                                     [](const Http2Field& it) { return !is_pseudo(it.name); });
   return *fields_.emplace(regular);
@@ -98,7 +97,9 @@ void Http2Headers::add(std::string_view name, std::string_view value, bool never
     name = copy_to(at, name);
     value = copy_to(at + name.size(), value);
   }
-  Http2Field& field = place_for(name);
+  if (fields_.empty()) fields_.reserve(kUsualFields);
+  const bool is_last = !is_pseudo(name) || fields_.empty() || is_pseudo(fields_.back().name);
+  Http2Field& field = is_last ? fields_.emplace_back() : place_among_pseudo();
   field.name = name;
   field.value = value;
   field.never_index = never_index;
@@ -120,8 +121,10 @@ void Http2Headers::remove(std::string_view name) {
 // A stream that stays open may hold a cleared list: its memory goes, too.
 void Http2Headers::clear() {
   if (fields_.capacity() != 0) decltype(fields_)().swap(fields_);
-  while (chunks_ != nullptr)
+  while (chunks_ != nullptr && --chunks_->shares == 0) {
     Http2Arena::of_thread().release(std::exchange(chunks_, chunks_->before));
+  }
+  chunks_ = nullptr;
 }
 
 const Http2Field* Http2Headers::find(std::string_view name) const {

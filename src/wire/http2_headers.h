@@ -1,7 +1,8 @@
 // Http2Headers: the fields of one header block, in order. Loop thread only.
 //
 // Names are in lower case (RFC 9113, section 8.2); pseudo-header fields stand first (section 8.3).
-// Copied texts stand in chunks of the list's own, so that a usual block takes two allocations.
+// Copied texts stand in chunks, so that a usual block takes two allocations; copies of the list
+// share them.
 #pragma once
 
 #include <cstddef>
@@ -41,7 +42,7 @@ class Http2Headers {
   ~Http2Headers() { clear(); }
   Http2Headers(Http2Headers&& other) noexcept;
   Http2Headers& operator=(Http2Headers&& other) noexcept;
-  // For another attempt.
+  // For another attempt. Texts that outlive this list have to outlive the copy, too.
   Http2Headers copy() const;
 
   // At the end; a pseudo-header field behind the others of its kind.
@@ -65,7 +66,7 @@ class Http2Headers {
   struct Chunk;
 
   char* room_for(size_t size);
-  Http2Field& place_for(std::string_view name);
+  Http2Field& place_among_pseudo();
 
   std::vector<Http2Field, Http2Allocator<Http2Field>> fields_;
   Chunk* chunks_ = nullptr;  // the one that is being filled, and those before

@@ -234,7 +234,6 @@ void Http2Connection::State::close_record(Record& record, uint32_t error) {
   const bool unseen = is_unseen(record, error);
   record.life = Life::closing;
   if (incoming_ == &record) incoming_ = nullptr;
-  leave_lists(record);
   consumed_ += std::exchange(record.outstanding, 0);
   if (record.announced) events_.closed(record, error, unseen);
   free_record(record);
