@@ -225,9 +225,10 @@ void Channels::client_closed(Call& call) {
   end_call(call);
 }
 
-// For the hub.
+// For the hub. What still waits of the request is of no use.
 void Channels::finish(Call& call) {
   if (!call.id.valid()) return;
+  if (call.recoding != nullptr) drop_request_rest(call);
   calls_[call.id.index()] = nullptr;
   hub_.end_stream(loop_.now(), std::exchange(call.id, {}), actions_);
   pump();

@@ -121,7 +121,7 @@ class Channels::Client final : public Peer {
   // one more, which is begun; else it is begun once one of them is done.
   bool may_decode(Call& call);
   void decoded();
-  void forget(const Call& call);
+  void forget(Call& call);
   // Bytes of its calls that wait, for it or for a server. Takes as long as it has calls.
   size_t held() { return http2().held() + recoding_bytes_; }
   // Those of them that are held to be recoded are so many more.

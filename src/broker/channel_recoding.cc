@@ -59,7 +59,6 @@ void Channels::begin_recoding(Call& call) {
 
 void Channels::stop_recoding(Call& call) {
   call.client.forget(call);
-  if (std::exchange(call.recoding->computing, false)) call.client.decoded();
   const size_t counted = call.recoding->counted;
   call.client.recodes(-counted);
   recoding_bytes_ -= counted;
@@ -95,10 +94,16 @@ void Channels::feed_request(Call& call, std::string_view bytes) {
   if (!out.empty() || ends_with_body) pass_request(call, out, ends_with_body);
   if (end && !ends_with_body) pass_trailers(call, std::move(it.request_trailers));
   if (waits) {
-    long_messages_.compute(it.request->work(), it.owner(), [this, &call] { request_worked(call); });
+    long_messages_.compute(call.client.number(), it.request->work(), it.owner(),
+                           [this, &call] { request_worked(call); });
   }
   count_held(call);
   credit_request(call);
+}
+
+void Channels::drop_request_rest(Call& call) {
+  call.recoding->request_rest = {};
+  count_held(call);
 }
 
 void Channels::request_worked(Call& call) {
@@ -107,6 +112,7 @@ void Channels::request_worked(Call& call) {
   std::string out;
   const absl::Status status = it.request->take_work(out);
   if (!goes_on) {  // it has been answered without the rest
+    count_held(call);
     call.client.http2().consume(call.from, std::exchange(it.owed, 0));
     return call.client.touch();
   }
@@ -160,6 +166,7 @@ void Channels::answer_trailers(Call& call, Http2Headers&& trailers) {
 void Channels::decode_answer(Call& call) {
   Recoding& it = *call.recoding;
   wire::Http2Connection& http2 = call.client.http2();
+  if (it.pause == Recoding::Pause::room) call.client.forget(call);
   it.hold.release(std::exchange(it.beyond, 0));
   if (call.response_ended) return;
   std::string_view rest = it.rest;
@@ -201,20 +208,21 @@ void Channels::decode_answer(Call& call) {
 // since it may become as long as a message may be.
 void Channels::begin_decoding(Call& call) {
   Recoding& it = *call.recoding;
-  if (it.computing || call.response_ended) return;
+  if (it.pause != Recoding::Pause::none || call.response_ended) return;
   if (it.hold.is_full()) {
     if (call.client.http2().queued(call.from) > 0) return call.client.decode_later(call);
     if (it.hold.held() >= kMostDecoded) return answer_failed(call, unread_by_client());
   }
   if (!call.client.may_decode(call)) return;
-  it.computing = true;
-  long_messages_.compute(it.answer->work(), it.owner(), [this, &call] { answer_worked(call); });
+  it.pause = Recoding::Pause::result;
+  long_messages_.compute(call.client.number(), it.answer->work(), it.owner(),
+                         [this, &call] { answer_worked(call); });
 }
 
 void Channels::answer_worked(Call& call) {
   Recoding& it = *call.recoding;
   Client& client = call.client;
-  it.computing = false;
+  it.pause = Recoding::Pause::none;
   std::string out;
   const absl::Status status = it.answer->take_work(out);
   if (!call.response_ended && !status.ok()) {
@@ -244,17 +252,24 @@ void Channels::end_answer(Call& call) {
 // ---- what waits for room ----
 
 void Channels::Client::decode_later(Call& call) {
-  if (!std::exchange(call.recoding->waits, true)) to_decode_.push_back(&call);
+  if (std::exchange(call.recoding->pause, Recoding::Pause::room) == Recoding::Pause::none) {
+    to_decode_.push_back(&call);
+  }
 }
 
-void Channels::Client::forget(const Call& call) {
-  if (call.recoding->waits) std::erase(to_decode_, &call);
-  if (call.recoding->awaits_worker) std::erase(await_workers_, &call);
+void Channels::Client::forget(Call& call) {
+  switch (std::exchange(call.recoding->pause, Recoding::Pause::none)) {
+    case Recoding::Pause::none: break;
+    case Recoding::Pause::room: std::erase(to_decode_, &call); break;
+    case Recoding::Pause::worker: std::erase(await_workers_, &call); break;
+    case Recoding::Pause::result: decoded(); break;
+  }
 }
 
 bool Channels::Client::may_decode(Call& call) {
   if (decoding_ < kMaxWorkingRecoders) return ++decoding_ > 0;
-  if (!std::exchange(call.recoding->awaits_worker, true)) await_workers_.push_back(&call);
+  call.recoding->pause = Recoding::Pause::worker;
+  await_workers_.push_back(&call);
   return false;
 }
 
@@ -263,7 +278,7 @@ void Channels::Client::decoded() {
   while (decoding_ < kMaxWorkingRecoders && !await_workers_.empty()) {
     Call* const next = await_workers_.front();
     await_workers_.pop_front();
-    next->recoding->awaits_worker = false;
+    next->recoding->pause = Recoding::Pause::none;
     channels_.begin_decoding(*next);
   }
 }
@@ -272,7 +287,7 @@ void Channels::Client::decoded() {
 void Channels::Client::flushed() {
   if (answer_hold_.is_full()) return;
   for (Call* call : std::exchange(to_decode_, {})) {
-    call->recoding->waits = false;
+    call->recoding->pause = Recoding::Pause::none;
     channels_.decode_answer(*call);
   }
 }

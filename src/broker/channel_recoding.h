@@ -56,9 +56,10 @@ struct Channels::Recoding {
   std::optional<wire::GrpcRecoder> answer;  // if it is decompressed
   std::string rest;                         // of it, as it came
   bool whole = false;                       // its server has said all
-  bool waits = false;                       // for room in the hold
-  bool awaits_worker = false;               // which others of its client's answers have
-  bool computing = false;                   // a worker has a message of it
+  // What decoding waits for: room in the hold, a worker, which others of its client's answers have,
+  // or what that makes of a message.
+  enum class Pause : uint8_t { none, room, worker, result };
+  Pause pause = Pause::none;
   wire::Http2Headers trailers;
   size_t beyond = 0;   // bytes of the hold: that wait for the client, though the buffer is full
   size_t counted = 0;  // of bytes(), for total_stream_buffer

@@ -130,6 +130,7 @@ class Channels {
   static void begin_answer(Call& call, wire::Http2Headers& headers);
   void more_answer(Call& call, std::string_view bytes, bool end);
   void answer_trailers(Call& call, wire::Http2Headers&& trailers);
+  void drop_request_rest(Call& call);
   void decode_answer(Call& call);
   void begin_decoding(Call& call);
   void answer_worked(Call& call);

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -56,7 +57,7 @@ TEST_F(LongMessagesTest, EachIsComputed) {
   std::vector<std::unique_ptr<GrpcRecoder>> recoders;
   for (int i = 0; i < 20; ++i) {
     recoders.push_back(recoder());
-    messages_->compute(recoders.back()->work(), owner_, [this, i] { done(i); });
+    messages_->compute(1, recoders.back()->work(), owner_, [this, i] { done(i); });
   }
   EXPECT_TRUE(done_.empty()) << "not from within compute()";
   run_until(20);
@@ -67,11 +68,25 @@ TEST_F(LongMessagesTest, EachIsComputed) {
   }
 }
 
+TEST_F(LongMessagesTest, ClientsTakeTurns) {
+  std::vector<std::unique_ptr<GrpcRecoder>> recoders;
+  for (int i = 0; i < 20; ++i) {
+    recoders.push_back(recoder());
+    messages_->compute(1, recoders.back()->work(), owner_, [this, i] { done(i); });
+  }
+  recoders.push_back(recoder());
+  messages_->compute(2, recoders.back()->work(), owner_, [this] { done(100); });
+  run_until(21);
+  // Those that are being computed, one of each client's turn, and their disorder.
+  const auto other = std::ranges::find(done_, 100);
+  EXPECT_LE(other - done_.begin(), 2 * kMaxWorkingRecoders);
+}
+
 TEST_F(LongMessagesTest, WhoIsGoneIsToldNothingAndHoldsNobodyUp) {
   auto gone = std::make_shared<const bool>(true);
   for (int i = 0; i < 10; ++i) {
-    messages_->compute(recoder()->work(), gone, [this] { done(-1); });
-    messages_->compute(recoder()->work(), owner_, [this, i] { done(i); });
+    messages_->compute(1, recoder()->work(), gone, [this] { done(-1); });
+    messages_->compute(1, recoder()->work(), owner_, [this, i] { done(i); });
   }
   gone.reset();
   run_until(10);
@@ -80,7 +95,7 @@ TEST_F(LongMessagesTest, WhoIsGoneIsToldNothingAndHoldsNobodyUp) {
 
 TEST_F(LongMessagesTest, NothingIsToldOnceItHasEnded) {
   for (int i = 0; i < 10; ++i) {
-    messages_->compute(recoder()->work(), owner_, [this] { done(0); });
+    messages_->compute(1, recoder()->work(), owner_, [this] { done(0); });
   }
   messages_.reset();
   loop_.run();
