@@ -62,6 +62,7 @@ bool Http2Connection::State::accept_stream(Record*& record) {
   }
   last_peer_ = id;
   if (goaway_last_.has_value()) {  // we have said that it would not be seen
+    late_ += stream_window();
     count_unrest();
     return stage_ == Stage::open;
   }
@@ -70,6 +71,7 @@ bool Http2Connection::State::accept_stream(Record*& record) {
       broken(kHttp2ProtocolError, "more streams are opened than SETTINGS allow");
     } else {
       answer(make_http2_rst_stream(id, kHttp2RefusedStream));
+      late_ += stream_window();
       count_unrest();
     }
     return stage_ == Stage::open;
@@ -91,6 +93,7 @@ void Http2Connection::State::on_push_promise(std::string_view payload) {
     return broken(kHttp2ProtocolError, "a PUSH_PROMISE is of no stream that may be");
   }
   last_peer_ = promised;
+  late_ += stream_window();
   answer(make_http2_rst_stream(promised, kHttp2Cancel));
   count_unrest();
   begin_block(nullptr);
@@ -202,6 +205,10 @@ void Http2Connection::State::begin_data() {
   if (record != nullptr && record->peer_ended) {
     return broken(kHttp2StreamClosed, "DATA come behind the end of their stream");
   }
+  if (record == nullptr) late_ -= head_.length;
+  if (late_ < 0) {
+    return broken(kHttp2StreamClosed, "DATA go on coming for streams that are over");
+  }
   peer_window_ -= head_.length;
   if (peer_window_ < 0) {
     return broken(kHttp2FlowControlError, "DATA come beyond the window of the connection");
@@ -265,16 +272,15 @@ void Http2Connection::State::take_data(std::string_view bytes, bool end) {
     return;
   }
   if (end) record->peer_ended = true;
-  if (record->life != Life::live || record->input == Input::ignored) {
+  const bool is_ignored = record->life != Life::live || record->input == Input::ignored;
+  (is_ignored ? record->consumed : record->outstanding) += static_cast<uint32_t>(bytes.size());
+  const bool is_beyond = uint64_t{record->outstanding} + record->consumed > stream_window();
+  if (is_ignored) {
     consumed_ += static_cast<int64_t>(bytes.size());
+    if (is_beyond) broken(kHttp2FlowControlError, "DATA go on coming beyond a window");
     return close_if_over(*record);
   }
-  record->outstanding += static_cast<uint32_t>(bytes.size());
-  // Before it has seen our SETTINGS, a peer may send as much as the specification has it.
-  const uint32_t window = std::max(settings_.stream_window, kHttp2FirstWindow);
-  if (uint64_t{record->outstanding} + record->consumed > window) {
-    return reset_record(*record, kHttp2FlowControlError);
-  }
+  if (is_beyond) return reset_record(*record, kHttp2FlowControlError);
   const bool good = record->input == Input::body && record->body.take(bytes.size()) &&
                     (!end || record->body.finish());
   if (!good) return reset_record(*record, kHttp2ProtocolError);

@@ -234,6 +234,10 @@ void Http2Connection::State::close_record(Record& record, uint32_t error) {
   const bool unseen = is_unseen(record, error);
   record.life = Life::closing;
   if (incoming_ == &record) incoming_ = nullptr;
+  const uint64_t taken = uint64_t{record.outstanding} + record.consumed;
+  if (!record.peer_ended && taken < stream_window()) {
+    late_ += static_cast<int64_t>(stream_window() - taken);
+  }
   consumed_ += std::exchange(record.outstanding, 0);
   if (record.announced) events_.closed(record, error, unseen);
   free_record(record);

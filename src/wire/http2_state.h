@@ -11,6 +11,7 @@
 
 #include <absl/container/flat_hash_map.h>
 
+#include <algorithm>
 #include <array>
 #include <optional>
 #include <string>
@@ -127,6 +128,8 @@ class Http2Connection::State {
   bool is_unseen(const Record& record, uint32_t error) const;
   void reset_record(Record& record, uint32_t error);
   void close_record(Record& record, uint32_t error);
+  // What a stream may send ahead of consume(): before it has seen our SETTINGS, what RFC 9113 has.
+  uint32_t stream_window() const { return std::max(settings_.stream_window, kHttp2FirstWindow); }
   void close_if_over(Record& record);
   void leave_lists(Record& record);
   void free_record(Record& record);
@@ -228,6 +231,7 @@ class Http2Connection::State {
   int32_t first_window_ = kHttp2FirstWindow;
   int64_t peer_window_ = kHttp2FirstWindow;
   int64_t consumed_ = 0;
+  int64_t late_ = 0;  // what may still come for streams that are over, before the peer has heard
   uint32_t max_streams_;  // the peer's
   bool has_settings_ = false;
   bool settings_taken_ = false;  // the peer has acknowledged ours

@@ -22,14 +22,16 @@ class GrpcUpstream:
     """programs/grpc_upstream.py, whose options are those of gRPC, such as max_concurrent_streams; or another program
     with methods of the same names, given by the words before its port.
 
+    clients an authority's file: whoever calls must show a certificate of it
     within  words of a command that starts it, nsenter's: it is in another network, and only berthd can ask it
     """
 
-    def __init__(self, folder, name="up", port=None, tls=None, host="127.0.0.1", command=None, within=(), **options):
+    def __init__(self, folder, name="up", port=None, tls=None, host="127.0.0.1", command=None, within=(),
+                 clients=None, **options):
         self._folder = pathlib.Path(folder)
         self._folder.mkdir(exist_ok=True)
         self.port = port or free_port()
-        self._tls = tls
+        self._tls, self._clients = tls, clients
         self.host = host
         self.address = f"{host}:{self.port}"
         self.url = f"{'grpcs' if tls else 'grpc'}://{self.address}"
@@ -42,6 +44,7 @@ class GrpcUpstream:
 
     def start(self):
         keys = {"CERTIFICATE": str(self._tls.file), "KEY": str(self._tls.key)} if self._tls else {}
+        keys |= {"CLIENTS": str(self._clients)} if self._clients else {}
         self._running = Program(self._folder, *self._command, environment={"HOST": self.host, **keys})
         self._running.ready(self._is_there)
 

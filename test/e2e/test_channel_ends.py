@@ -31,6 +31,15 @@ def test_a_client_without_tls_calls_a_server_with_it(berthd, serve, dial, certif
     assert daemon.connections_to(server.port) == 1
 
 
+def test_a_server_that_wants_a_certificate_gets_the_pools(berthd, serve, dial, certificates):
+    server = serve(tls=certificates.server("127.0.0.1"), clients=certificates.ca)
+    mine = certificates.client("me")
+    named = {"ca": str(certificates.ca), "certificate": str(mine.file), "private_key": str(mine.key)}
+    assert dial(berthd(pool(server, **named))).call("echo", b"mutual") == b"mutual"
+    error = error_of(dial(berthd(pool(server, ca=str(certificates.ca)))).start("echo"))
+    assert error.code() == Status.UNAVAILABLE and "none is set (certificate)" in error.details()
+
+
 @pytest.mark.parametrize("case, words", [("other authority", "certificate"), ("other name", "127.0.0.1"),
                                          ("expired", "expired")])
 def test_a_server_that_cannot_be_trusted_is_told_with_the_reason(berthd, serve, dial, certificates, case, words):

@@ -1,7 +1,7 @@
 """A gRPC server on 127.0.0.1 for the stories of channel pools: grpc_upstream.py PORT NAME [OPTION=NUMBER...]
 
 Methods take and give bytes; what they are called says how many of them. In the environment: HOST, an address other
-than 127.0.0.1; CERTIFICATE and KEY for TLS.
+than 127.0.0.1; CERTIFICATE and KEY for TLS, and CLIENTS, whose authority it wants from clients then.
 SIGTERM ends it as a server should: GOAWAY, and what is under way goes on to its end.
 """
 
@@ -170,7 +170,8 @@ options += [(f"grpc.{name}", int(value)) for name, value in (option.split("=") f
 server = grpc.server(futures.ThreadPoolExecutor(100), handlers=[Up()], options=options)
 if "KEY" in os.environ:
     certificate, key = (pathlib.Path(os.environ[name]).read_bytes() for name in ("CERTIFICATE", "KEY"))
-    server.add_secure_port(ADDRESS, grpc.ssl_server_credentials([(key, certificate)]))
+    clients = pathlib.Path(os.environ["CLIENTS"]).read_bytes() if "CLIENTS" in os.environ else None
+    server.add_secure_port(ADDRESS, grpc.ssl_server_credentials([(key, certificate)], clients, clients is not None))
 else:
     server.add_insecure_port(ADDRESS)
 end = threading.Event()

@@ -53,6 +53,34 @@ TEST_F(Http2Flow, ConsumingLetsThePeerGoOn) {
   EXPECT_EQ(server[id].body.size(), size_t{1} << 20);
 }
 
+TEST(Http2Windows, AStreamThatIsOverMaySendWhatItsWindowStillAllowed) {
+  for (const bool too_much : {false, true}) {
+    Http2Peer server(Role::server, {.stream_window = 100'000});
+    server.feed(std::string(frames::kPreface) + frames::settings() +
+                frames::headers(1, frames::kRequest, false) +
+                frames::data(1, std::string(10'000, 'x'), false));
+    server.connection.reset(server.stream(1), kHttp2Cancel);
+    server.take();
+    for (int i = 0; i < 9; ++i) {
+      EXPECT_TRUE(server.feed(frames::data(1, std::string(10'000, 'x'), false)));
+    }
+    EXPECT_EQ(server.feed(frames::data(1, too_much ? "x" : "", false)), !too_much);
+  }
+}
+
+TEST(Http2Windows, WhoGoesOnBeyondTheWindowOfAStreamEndsTheConnection) {
+  Http2Peer server(Role::server, {.stream_window = 65'535});
+  server.consumes = false;
+  server.feed(std::string(frames::kPreface) + frames::settings() +
+              frames::headers(1, frames::kRequest, false));
+  bool good = true;
+  for (int i = 0; good && i < 6; ++i) {
+    good = server.feed(frames::data(1, std::string(16'384, 'x'), false));
+  }
+  EXPECT_FALSE(good);
+  EXPECT_EQ(server[1].error, kHttp2FlowControlError);
+}
+
 TEST(Http2Windows, AStreamIsNotCreditedBehindItsEnd) {
   Http2Peer server(Role::server);
   server.feed(std::string(frames::kPreface) + frames::settings());
