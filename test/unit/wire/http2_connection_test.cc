@@ -470,6 +470,17 @@ TEST_F(Http2ConnectionTest, AServerClosesGracefully) {
   EXPECT_TRUE(client.connection.done());
 }
 
+TEST_F(Http2ConnectionTest, WhatComesBehindTheLastStreamOfOurGoawayIsNotSeen) {
+  client.post("a");
+  join();
+  server.connection.close_gracefully();
+  server.feed(frames::frame(frames::kPing, frames::kAck, 0, "farewell"));
+  EXPECT_EQ(server.take_frames().back().number(0), 1u) << "the last stream that is seen";
+  EXPECT_TRUE(
+      server.feed(frames::headers(5, frames::kRequest, false) + frames::data(5, "unseen", true)));
+  EXPECT_EQ(server.streams.size(), 1u);
+}
+
 TEST_F(Http2ConnectionTest, AClientClosesGracefully) {
   const int32_t id = client.post("a");
   client.connection.close_gracefully();

@@ -352,6 +352,18 @@ TEST_F(Http2Server, FramesOfAStreamThatIsOverArePassedOver) {
   EXPECT_EQ(peer[5].headers, frames::kRequest);
 }
 
+TEST_F(Http2Server, ABlockOfAStreamThatIsResetMeanwhileIsDecodedForNobody) {
+  peer.feed(frames::headers(1, frames::kRequest, false) +
+            frames::frame(frames::kHeaders, frames::kEnd, 1, frames::block({{"a", "b"}})));
+  peer.connection.reset(peer.stream(1), kHttp2Cancel);
+  peer.take();
+  EXPECT_EQ(peer[1].closed, 1);
+  EXPECT_TRUE(peer.feed(
+      frames::frame(frames::kContinuation, frames::kEndHeaders, 1, frames::block({{"c", "d"}})) +
+      frames::headers(3, frames::kRequest, true)));
+  EXPECT_EQ(peer[3].headers, frames::kRequest);
+}
+
 TEST_F(Http2Server, AWindowOfAStreamThatIsMadeTooLargeEndsTheStream) {
   peer.feed(frames::headers(1, frames::kRequest, false));
   EXPECT_EQ(reset_of(frames::window_update(1, 0x7fffffff)), int{kHttp2FlowControlError});
