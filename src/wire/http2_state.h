@@ -19,10 +19,10 @@
 
 #include "base/list.h"
 #include "wire/http2_arena.h"
+#include "wire/http2_checks.h"
 #include "wire/http2_connection.h"
 #include "wire/http2_framing.h"
 #include "wire/http2_hpack.h"
-#include "wire/http2_message.h"
 #include "wire/http2_output.h"
 
 namespace berth::wire {

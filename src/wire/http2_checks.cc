@@ -1,4 +1,4 @@
-#include "wire/http2_message.h"
+#include "wire/http2_checks.h"
 
 #include <algorithm>
 #include <array>
