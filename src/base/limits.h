@@ -156,9 +156,11 @@ inline constexpr size_t kMaxHttp2OutputBytes = 256 * 1024;
 // Frames that ask for work and carry nothing, until tick(): at 5 microseconds each, a twentieth of
 // the loop.
 inline constexpr uint32_t kMaxHttp2Unrest = 10'000;
-// Answers to SETTINGS and PING that wait: a thousand of them, as many as others have wait.
-inline constexpr size_t kMaxHttp2AnswerBytes = 16 * 1024;
-// CONTINUATION frames of one header block: with 16 KiB each, twice the default max_header_bytes.
+// Answers that wait: to SETTINGS and PING, and to streams that are refused. What may come in one
+// turn has room: a client that begins five thousand calls before it knows how many it may.
+inline constexpr size_t kMaxHttp2AnswerBytes = 64 * 1024;
+// CONTINUATION frames of one header block, besides those that max_header_bytes takes if they are
+// full.
 inline constexpr size_t kMaxHttp2Continuations = 8;
 // A header block that is sent: more than any server accepts.
 inline constexpr size_t kMaxHttp2HeaderBytes = 1024 * 1024;

@@ -228,6 +228,9 @@ void Channels::client_closed(Call& call) {
 // For the hub. What still waits of the request is of no use.
 void Channels::finish(Call& call) {
   if (!call.id.valid()) return;
+  call.keeps = false;
+  call.request.clear();
+  call.body = {};
   if (call.recoding != nullptr) drop_request_rest(call);
   calls_[call.id.index()] = nullptr;
   hub_.end_stream(loop_.now(), std::exchange(call.id, {}), actions_);

@@ -78,6 +78,9 @@ struct Channels::Call {
   static void operator delete(void* call) { wire::Http2Arena::of_thread().release(call); }
   using Body = std::basic_string<char, std::char_traits<char>, wire::Http2Allocator<char>>;
 
+  // Bytes of what is kept of the request.
+  size_t held() const { return request.bytes() + body.size() + trailers.bytes(); }
+
   StreamId id;  // of the hub; not valid once that knows that it is over
   const PoolId pool;
   Client& client;

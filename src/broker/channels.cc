@@ -170,10 +170,14 @@ void Channels::end_turn() {
 // machine has.
 void Channels::drop_who_holds_most() {
   if (wire::Http2Arena::of_thread().bytes() + recoding_bytes_ <= most_held_) return;
+  absl::flat_hash_map<const Client*, size_t> kept;  // for another attempt, or until there is one
+  for (const Call* call : calls_) {
+    if (call != nullptr) kept[&call->client] += call->held();
+  }
   Client* worst = nullptr;
   size_t most = 0;
   for (const auto& [id, client] : clients_) {
-    const size_t held = client->held();
+    const size_t held = client->held() + kept[client.get()];
     if (held <= most) continue;
     most = held;
     worst = client.get();

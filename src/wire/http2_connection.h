@@ -6,8 +6,9 @@
 // not send waits, without a bound of its own: the driver goes by queued().
 //
 // Messages are checked as RFC 9113, section 8 demands, and a malformed one ends its stream. Less is
-// demanded of requests in one thing: `:authority` may be anything that a field value may be, or
-// missing (sections 8.3.1 and 8.2.1), since clients of Unix sockets put paths there.
+// demanded in two things: blanks around a value, which servers of gRPC send in `grpc-message`, are
+// taken away (section 8.2.1); and of requests, `:authority` may be anything that a field value may
+// be, or missing (sections 8.3.1 and 8.2.1), since clients of Unix sockets put paths there.
 #pragma once
 
 #include <sys/uio.h>

@@ -9,6 +9,12 @@
 namespace berth::wire {
 namespace {
 
+std::string_view without_outer_blanks(std::string_view text) {
+  constexpr std::string_view kBlanks = " \t";
+  const size_t begin = std::min(text.find_first_not_of(kBlanks), text.size());
+  return text.substr(begin, text.find_last_not_of(kBlanks) + 1 - begin);
+}
+
 // No body, whatever the length (RFC 9110, section 6.4.1).
 bool has_no_body(int status) {
   return status == 204 || status == 304;
@@ -66,14 +72,10 @@ bool Http2Connection::State::accept_stream(Record*& record) {
     count_unrest();
     return stage_ == Stage::open;
   }
-  if (records_.size() >= settings_.max_concurrent_streams) {
-    if (settings_taken_) {
-      broken(kHttp2ProtocolError, "more streams are opened than SETTINGS allow");
-    } else {
-      answer(make_http2_rst_stream(id, kHttp2RefusedStream));
-      late_ += stream_window();
-      count_unrest();
-    }
+  if (records_.size() >= settings_.max_concurrent_streams) {  // RFC 9113, section 5.1.2
+    answer(make_http2_rst_stream(id, kHttp2RefusedStream));
+    late_ += stream_window();
+    count_unrest();
     return stage_ == Stage::open;
   }
   record = make_record(id);
@@ -116,7 +118,8 @@ void Http2Connection::State::begin_block(Record* record) {
 
 void Http2Connection::State::on_fragment(std::string_view fragment) {
   if (stage_ != Stage::open) return;
-  if (head_.type == Http2FrameType::continuation && ++continuations_ > kMaxHttp2Continuations) {
+  const size_t most = kMaxHttp2Continuations + settings_.max_header_bytes / kHttp2FrameBytes;
+  if (head_.type == Http2FrameType::continuation && ++continuations_ > most) {
     return fail(kHttp2EnhanceYourCalm, "a header block has too many frames");
   }
   const bool last = head_.has(http2_flag::kEndHeaders);
@@ -129,8 +132,11 @@ void Http2Connection::State::on_fragment(std::string_view fragment) {
   if (last) end_block();
 }
 
-void Http2Connection::State::on_field(const Http2Field& field) {
+void Http2Connection::State::on_field(const Http2Field& decoded) {
   if (incoming_ == nullptr || incoming_->life != Life::live) return;
+  Http2Field field = decoded;
+  // RFC 9113, section 8.2.1 has no blanks there; but servers of gRPC send their words as they are.
+  if (!field.name.starts_with(':')) field.value = without_outer_blanks(field.value);
   field_bytes_ += field.name.size() + field.value.size() + 32;
   if (field_bytes_ > settings_.max_header_bytes) return fields_.clear();
   if (malformed_ != nullptr) return;
@@ -149,8 +155,7 @@ void Http2Connection::State::end_block() {
       refuse_too_large(*record);
       count_unrest();
     } else if (malformed_ != nullptr) {
-      reset_record(*record, kHttp2ProtocolError);
-      count_unrest();
+      reset_for_fault(*record, kHttp2ProtocolError);
     } else {
       take_headers(*record, block_ends_stream_);
     }
@@ -161,7 +166,7 @@ void Http2Connection::State::end_block() {
 
 void Http2Connection::State::take_headers(Record& record, bool end) {
   if (block_->is_informational()) {
-    if (end) return reset_record(record, kHttp2ProtocolError);
+    if (end) return reset_for_fault(record, kHttp2ProtocolError);
     return events_.headers(record, std::move(fields_), Http2Kind::informational, false);
   }
   Http2Kind kind = Http2Kind::trailers;
@@ -171,9 +176,9 @@ void Http2Connection::State::take_headers(Record& record, bool end) {
         kind == Http2Kind::response && (record.no_body || has_no_body(block_->status()));
     record.body.expect(no_body ? 0 : block_->content_length());
   } else if (!end) {
-    return reset_record(record, kHttp2ProtocolError);
+    return reset_for_fault(record, kHttp2ProtocolError);
   }
-  if (end && !record.body.finish()) return reset_record(record, kHttp2ProtocolError);
+  if (end && !record.body.finish()) return reset_for_fault(record, kHttp2ProtocolError);
   record.input = end ? Input::ended : Input::body;
   record.announced = true;
   events_.headers(record, std::move(fields_), kind, end);
@@ -199,7 +204,7 @@ void Http2Connection::State::refuse_too_large(Record& record) {
 void Http2Connection::State::begin_data() {
   const Record* record = find(head_.stream);
   const bool end = head_.has(http2_flag::kEndStream);
-  if (record == nullptr && is_idle(head_.stream)) {
+  if (is_idle(head_.stream)) {
     return broken(kHttp2ProtocolError, "DATA are of no stream");
   }
   if (record != nullptr && record->peer_ended) {
@@ -280,10 +285,10 @@ void Http2Connection::State::take_data(std::string_view bytes, bool end) {
     if (is_beyond) broken(kHttp2FlowControlError, "DATA go on coming beyond a window");
     return close_if_over(*record);
   }
-  if (is_beyond) return reset_record(*record, kHttp2FlowControlError);
+  if (is_beyond) return reset_for_fault(*record, kHttp2FlowControlError);
   const bool good = record->input == Input::body && record->body.take(bytes.size()) &&
                     (!end || record->body.finish());
-  if (!good) return reset_record(*record, kHttp2ProtocolError);
+  if (!good) return reset_for_fault(*record, kHttp2ProtocolError);
   if (end) record->input = Input::ended;
   events_.data(*record, bytes, end);
   close_if_over(*record);

@@ -276,13 +276,13 @@ void Http2Connection::State::on_window_update(std::string_view payload) {
     }
     return;
   }
-  Record* record = find(head_.stream);
-  if (record == nullptr) {
-    if (is_idle(head_.stream)) broken(kHttp2ProtocolError, "a WINDOW_UPDATE is of no stream");
-    return;
+  if (is_idle(head_.stream)) {
+    return broken(kHttp2ProtocolError, "a WINDOW_UPDATE is of no stream");
   }
+  Record* record = find(head_.stream);
+  if (record == nullptr) return;
   if (record->window + more > kHttp2LargestWindow) {
-    return reset_record(*record, kHttp2FlowControlError);
+    return reset_for_fault(*record, kHttp2FlowControlError);
   }
   record->window += static_cast<int32_t>(more);
   pursue(*record);
@@ -290,10 +290,9 @@ void Http2Connection::State::on_window_update(std::string_view payload) {
 
 void Http2Connection::State::on_rst_stream(std::string_view payload) {
   if (payload.size() != 4) return broken(kHttp2FrameSizeError, "a RST_STREAM has not 4 bytes");
+  if (is_idle(head_.stream)) return broken(kHttp2ProtocolError, "a RST_STREAM is of no stream");
   if (Record* record = find(head_.stream)) {
     close_record(*record, parse_http2_number(payload.data()));
-  } else if (is_idle(head_.stream)) {
-    broken(kHttp2ProtocolError, "a RST_STREAM is of no stream");
   }
 }
 

@@ -12,6 +12,10 @@ namespace {
 // Before the peer is told, so much of a window is consumed: more often would cost frames, more
 // rarely would stall it.
 constexpr uint32_t kWindowParts = 2;
+// Of data that a peer may answer with a frame of its own.
+constexpr uint32_t kAnsweredBytes = 256;
+// More memory than that is given back.
+constexpr size_t kKeptAnswerBytes = 1024;
 // Informational responses of a stream that wait to be framed. They may be left out (RFC 9110,
 // section 15.2).
 constexpr size_t kMaxInformational = 16;
@@ -92,9 +96,8 @@ void Http2Connection::State::reset(Http2Stream& stream, uint32_t error) {
 
 void Http2Connection::State::consume(Http2Stream& stream, size_t bytes) {
   auto& record = static_cast<Record&>(stream);
-  BERTH_CHECK(bytes <= record.outstanding || stage_ != Stage::open,
-              "no more is consumed than has come");
-  if (stage_ != Stage::open) return;
+  if (stage_ != Stage::open || record.life == Life::closing) return;
+  BERTH_CHECK(bytes <= record.outstanding, "no more is consumed than has come");
   record.outstanding -= static_cast<uint32_t>(bytes);
   consumed_ += static_cast<int64_t>(bytes);
   note_consumed(record, bytes);
@@ -124,7 +127,7 @@ bool Http2Connection::State::frame_next() {
   if (!answers_.empty()) {
     output_.append(answers_);
     answers_.clear();
-    if (answers_.capacity() > kMaxHttp2AnswerBytes / 8) answers_.shrink_to_fit();
+    if (answers_.capacity() > kKeptAnswerBytes) answers_.shrink_to_fit();
   }
   if (frame_credit()) return true;
   if (Record* record = resetting_.front()) {
@@ -208,8 +211,9 @@ void Http2Connection::State::frame_data(Record& record) {
   record.queue.move_to(output_, part);
   record.window -= static_cast<int32_t>(part);
   window_ -= part;
-  // The peer may answer each with two WINDOW_UPDATE, and ping to learn how fast the path is.
-  unrest_ -= std::min<uint32_t>(unrest_, 3);
+  // The peer may answer each with two WINDOW_UPDATE, and ping to learn how fast the path is; some
+  // answer each piece that they read of it.
+  if (unrest_ > 0) unrest_ -= std::min<int64_t>(unrest_, 3 + part / kAnsweredBytes);
   if (last) record.output = Output::ended;
   events_.sent(record, part);
 }
@@ -233,6 +237,8 @@ void Http2Connection::State::frame_end(Record& record) {
 void Http2Connection::State::frame_reset(Record& record) {
   if (role_ == Role::server || record.headers_sent_at != 0) {
     output_.append(make_http2_rst_stream(record.id, record.error));
+    // A server's headers, trailers and reset may be on their way.
+    if (role_ == Role::client) unrest_ = std::max<int64_t>(unrest_ - 3, -int64_t{kMaxHttp2Unrest});
   }
   close_record(record, record.error);
 }

@@ -140,7 +140,7 @@ void Http2Connection::State::fail_for_memory() {
   fail(kHttp2EnhanceYourCalm, "the connection takes more memory than it may");
 }
 
-// A frame that asks for work and carries nothing.
+// A frame that asks for work and carries nothing, or makes us undo what we have begun.
 void Http2Connection::State::count_unrest() {
   if (++unrest_ > kMaxHttp2Unrest) {
     fail(kHttp2EnhanceYourCalm, "too many frames that ask for work and carry nothing");
@@ -214,11 +214,9 @@ bool Http2Connection::State::is_idle(int32_t id) const {
 }
 
 bool Http2Connection::State::is_unseen(const Record& record, uint32_t error) const {
-  if (role_ != Role::client || error == kHttp2NoError || record.input != Input::nothing) {
-    return false;
-  }
-  return record.headers_sent_at == 0 || record.headers_sent_at > output_.sent() ||
-         (error == kHttp2RefusedStream && record.life != Life::resetting);
+  if (role_ != Role::client || record.input != Input::nothing) return false;
+  if (record.headers_sent_at == 0 || record.headers_sent_at > output_.sent()) return true;
+  return error == kHttp2RefusedStream && record.life != Life::resetting;
 }
 
 void Http2Connection::State::reset_record(Record& record, uint32_t error) {
@@ -228,6 +226,12 @@ void Http2Connection::State::reset_record(Record& record, uint32_t error) {
   leave_lists(record);
   record.queue.clear();
   resetting_.push_back(record);
+}
+
+// A peer could otherwise begin and end streams as fast as it likes, and never reset one.
+void Http2Connection::State::reset_for_fault(Record& record, uint32_t error) {
+  reset_record(record, error);
+  count_unrest();
 }
 
 void Http2Connection::State::close_record(Record& record, uint32_t error) {
@@ -244,8 +248,8 @@ void Http2Connection::State::close_record(Record& record, uint32_t error) {
 }
 
 void Http2Connection::State::close_if_over(Record& record) {
-  if (record.life == Life::live && record.output == Output::ended && record.peer_ended) {
-    close_record(record, kHttp2NoError);
+  if (record.life != Life::closing && record.output == Output::ended && record.peer_ended) {
+    close_record(record, record.error);
   }
 }
 
@@ -276,7 +280,11 @@ size_t Http2Connection::State::queued(const Http2Stream& stream) {
 
 size_t Http2Connection::State::held() const {
   size_t held = output_.size() + answers_.size();
-  for (const Record& record : records_) held += record.queue.size() + record.outstanding;
+  for (const Record& record : records_) {
+    held += record.queue.size() + record.outstanding;
+    held += record.headers.bytes() + record.trailers.bytes();
+    for (const Http2Headers& headers : record.informational) held += headers.bytes();
+  }
   return held;
 }
 

@@ -62,7 +62,7 @@ class Http2Connection::State {
   void ping(uint64_t payload);
   void close_gracefully();
   void close(uint32_t error, std::string_view debug);
-  void tick() { unrest_ = 0; }
+  void tick() { unrest_ = std::min<int64_t>(unrest_, 0); }
   size_t memory() const {
     return sizeof *this + arena_.bytes() + payload_.capacity() + answers_.capacity();
   }
@@ -119,7 +119,9 @@ class Http2Connection::State {
   void write_goaway(uint32_t error, std::string_view debug);
   void close_all(uint32_t error);
   void settle();
-  int32_t last_of_peer() const { return role_ == Role::server ? last_peer_ : 0; }
+  int32_t last_of_peer() const {
+    return role_ == Role::server ? goaway_last_.value_or(last_peer_) : 0;
+  }
 
   // --- streams (http2_state.cc) ---
   Record* find(int32_t id);
@@ -127,6 +129,8 @@ class Http2Connection::State {
   bool is_idle(int32_t id) const;
   bool is_unseen(const Record& record, uint32_t error) const;
   void reset_record(Record& record, uint32_t error);
+  // For a fault of the peer's.
+  void reset_for_fault(Record& record, uint32_t error);
   void close_record(Record& record, uint32_t error);
   // What a stream may send ahead of consume(): before it has seen our SETTINGS, what RFC 9113 has.
   uint32_t stream_window() const { return std::max(settings_.stream_window, kHttp2FirstWindow); }
@@ -160,7 +164,7 @@ class Http2Connection::State {
   bool accept_stream(Record*& record);
   void begin_block(Record* record);
   void on_fragment(std::string_view fragment);
-  void on_field(const Http2Field& field);
+  void on_field(const Http2Field& decoded);
   void end_block();
   void take_headers(Record& record, bool end);
   void refuse_too_large(Record& record);
@@ -236,7 +240,7 @@ class Http2Connection::State {
   bool has_settings_ = false;
   bool settings_taken_ = false;  // the peer has acknowledged ours
 
-  uint32_t unrest_ = 0;
+  int64_t unrest_ = 0;  // below zero: what is on its way for streams that we have reset
   bool is_closing_ = false;
   bool goaway_sent_ = false;  // the one that is meant
   std::optional<int32_t> goaway_last_;

@@ -479,6 +479,26 @@ TEST_F(Http2ConnectionTest, WhatComesBehindTheLastStreamOfOurGoawayIsNotSeen) {
   EXPECT_TRUE(
       server.feed(frames::headers(5, frames::kRequest, false) + frames::data(5, "unseen", true)));
   EXPECT_EQ(server.streams.size(), 1u);
+  server.connection.close(kHttp2InternalError, "");
+  EXPECT_EQ(server.take_frames().back().number(0), 1u) << "and stays so";
+}
+
+TEST_F(Http2ConnectionTest, WhatIsLeftCanBeConsumedWhileAStreamIsClosed) {
+  const int32_t id = client.post("ping");
+  server.consumes = false;
+  server.on_closed = [&](Http2Stream& stream) { server.connection.consume(stream, 4); };
+  join();
+  client.connection.reset(client.stream(id), kHttp2Cancel);
+  join();
+  EXPECT_EQ(server[id].closed, 1);
+}
+
+TEST_F(Http2ConnectionTest, WhatAnOrderlyCloseFindsUnsentWasNotSeen) {
+  join();
+  const int32_t id = client.post("ping");
+  client.connection.close(kHttp2NoError, "");
+  client.take();
+  EXPECT_TRUE(client[id].unseen);
 }
 
 TEST_F(Http2ConnectionTest, AClientClosesGracefully) {

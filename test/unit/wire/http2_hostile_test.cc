@@ -52,6 +52,23 @@ class Http2Server : public ::testing::Test {
   }
 };
 
+// 16 MB in one second, of which each KiB is credited twice.
+void client_feeds_credit(Http2Peer& peer) {
+  peer.feed(frames::settings({{frames::kInitialWindowSize, 0x7fffffff}}) +
+            frames::window_update(0, 1'000'000'000));
+  const auto id = static_cast<uint32_t>(peer.open(frames::kRequest, false));
+  for (int i = 0; i < 1000; ++i) {
+    peer.connection.send_data(peer.stream(static_cast<int32_t>(id)), std::string(16'384, 'x'),
+                              false);
+    peer.take();
+    std::string credit;
+    for (int k = 0; k < 16; ++k) {
+      credit += frames::window_update(0, 1024) + frames::window_update(id, 1024);
+    }
+    peer.feed(credit);
+  }
+}
+
 class Http2Client : public ::testing::Test {
  protected:
   Http2Client() {
@@ -124,8 +141,7 @@ TEST_F(Http2Server, MalformedRequestsAreResetAndNeverSeen) {
       with(frames::kRequest, {{"Upper", "a"}}),
       with(frames::kRequest, {{"sp ace", "a"}}),
       with(frames::kRequest, {{"", "a"}}),
-      with(frames::kRequest, {{"a", " leading"}}),
-      with(frames::kRequest, {{"a", "trailing\t"}}),
+      {{":method", "GET"}, {":scheme", "http"}, {":path", "/a "}},
       with(frames::kRequest, {{"a", "in\nside the value"}}),
       with(frames::kRequest, {{"a", "in the long value\r"}}),
       with(frames::kRequest, {{"a", std::string("nul\0nul", 7)}}),
@@ -477,17 +493,43 @@ TEST_F(Http2Server, WhatIsSentBeyondAWindowIsNotSeen) {
   EXPECT_EQ(server[1].error, kHttp2FlowControlError);
 }
 
-TEST_F(Http2Server, MoreStreamsThanAreAllowedEndTheConnection) {
-  Http2Peer server(Role::server, {.max_concurrent_streams = 2});
-  server.feed(opening());
-  server.take();
-  server.feed(frames::settings_ack() + frames::headers(1, frames::kRequest, false) +
-              frames::headers(3, frames::kRequest, false));
-  EXPECT_FALSE(server.feed(frames::headers(5, frames::kRequest, false)));
-  EXPECT_EQ(server.streams.size(), 2u);
+TEST_F(Http2Server, BlanksAroundAValueAreTakenAway) {
+  peer.feed(frames::headers(1, with(frames::kRequest, {{"a", " words\t "}, {"b", " \t"}}), true));
+  EXPECT_EQ(peer[1].headers, with(frames::kRequest, {{"a", "words"}, {"b", ""}}));
 }
 
-TEST_F(Http2Server, StreamsBeforeItHasSaidHowManyAreRefused) {
+TEST_F(Http2Server, FaultyStreamsAreAFloodAsResetOnesAre) {
+  for (const bool by_length : {false, true}) {
+    Http2Peer server(Role::server);
+    server.feed(opening());
+    bool good = true;
+    uint32_t count = 0;
+    for (uint32_t id = 1; good && count <= 2 * kMaxHttp2Unrest; id += 2, ++count) {
+      const Pairs length = {{"content-length", "1"}};
+      good =
+          server.feed(by_length ? frames::headers(id, with(frames::kRequest, {length[0]}), false) +
+                                      frames::data(id, "ab", false)
+                                : frames::headers(id, frames::kRequest, false) +
+                                      frames::headers(id, {{"a", "b"}}, false));
+      server.take();
+    }
+    EXPECT_FALSE(good);
+    EXPECT_LE(count, kMaxHttp2Unrest + 1);
+  }
+}
+
+TEST_F(Http2Server, AStreamThatBothHaveEndedHoldsNoPlaceWhileItsResetWaits) {
+  Http2Peer server(Role::server, {.max_concurrent_streams = 1});
+  server.feed(opening() + frames::settings_ack() + frames::headers(1, frames::kRequest, false));
+  server.connection.respond(server.stream(1), headers_of({{":status", "200"}}), true);
+  server.take();
+  server.connection.reset(server.stream(1), kHttp2NoError);
+  EXPECT_TRUE(server.feed(frames::data(1, "", true) + frames::headers(3, frames::kRequest, true)));
+  EXPECT_EQ(server[1].closed, 1);
+  EXPECT_TRUE(server[3].has_headers);
+}
+
+TEST_F(Http2Server, StreamsBeyondThoseThatAreAllowedAreRefused) {
   Http2Peer server(Role::server, {.max_concurrent_streams = 1});
   server.feed(opening() + frames::headers(1, frames::kRequest, false) +
               frames::headers(3, frames::kRequest, false));
@@ -495,6 +537,33 @@ TEST_F(Http2Server, StreamsBeforeItHasSaidHowManyAreRefused) {
   EXPECT_EQ(all.back().type, frames::kRstStream);
   EXPECT_EQ(all.back().number(0), kHttp2RefusedStream);
   EXPECT_EQ(server.streams.size(), 1u);
+}
+
+TEST(Http2Hostile, ThousandsOfStreamsAtOnceAreRefusedAndNoFlood) {
+  Http2Peer server(Role::server, {.max_concurrent_streams = 100});
+  std::string bytes = opening();
+  for (uint32_t id = 1; id < 10'000; id += 2) bytes += frames::headers(id, frames::kRequest, true);
+  EXPECT_TRUE(server.feed(bytes)) << server.connection.why();
+  size_t refused = 0;
+  for (const Frame& frame : server.take_frames()) refused += frame.type == frames::kRstStream;
+  EXPECT_EQ(refused, 4900u);
+  EXPECT_EQ(server.connection.open_streams(), 100u);
+}
+
+TEST_F(Http2Server, ALongBlockMayHaveAsManyFramesAsItTakes) {
+  Http2Peer server(Role::server, {.max_header_bytes = 300'000});
+  server.feed(opening());
+  Pairs pairs = frames::kRequest;
+  for (int i = 0; i < 4; ++i)
+    pairs.emplace_back("x-" + std::to_string(i), std::string(50'000, 'x'));
+  const std::string block = frames::block(pairs);
+  std::string bytes = frames::frame(frames::kHeaders, frames::kEnd, 1, block.substr(0, 16'000));
+  for (size_t at = 16'000; at < block.size(); at += 16'000) {
+    const uint8_t last = at + 16'000 >= block.size() ? frames::kEndHeaders : 0;
+    bytes += frames::frame(frames::kContinuation, last, 1, block.substr(at, 16'000));
+  }
+  EXPECT_TRUE(server.feed(bytes)) << server.connection.why();
+  EXPECT_EQ(server[1].headers, pairs);
 }
 
 // ---- responses ----
@@ -569,6 +638,32 @@ TEST_F(Http2Client, PushesAreRefusedUntilTheyAreAnError) {
   EXPECT_EQ(peer.streams.size(), 1u);
   EXPECT_FALSE(peer.feed(frames::settings_ack() + push(4)));
   EXPECT_EQ(peer[1].closed, 1);
+}
+
+TEST_F(Http2Client, AnswersThatCrossItsResetsAreNoFlood) {
+  Http2Peer client(Role::client, {.max_concurrent_streams = 20'000});
+  client.feed(frames::settings());
+  std::string answers;
+  for (uint32_t i = 0; i < kMaxHttp2Unrest; ++i) {
+    const int32_t stream = client.open(frames::kRequest, true);
+    client.take();
+    client.connection.reset(client.stream(stream), kHttp2Cancel);
+    client.take();
+    answers += frames::headers(static_cast<uint32_t>(stream), {{":status", "200"}}, false) +
+               frames::headers(static_cast<uint32_t>(stream), {{"grpc-status", "0"}}, true);
+  }
+  EXPECT_TRUE(client.feed(answers)) << client.connection.why();
+}
+
+TEST_F(Http2Client, AServerThatCreditsEachPieceThatItReadsIsNoFlood) {
+  client_feeds_credit(peer);
+  EXPECT_TRUE(peer.connection.why().empty()) << peer.connection.why();
+}
+
+TEST_F(Http2Client, FramesOfAStreamThatIsNotSentYetEndTheConnection) {
+  const int32_t waiting = peer.post("waits");
+  EXPECT_FALSE(peer.feed(frames::rst_stream(static_cast<uint32_t>(waiting), kHttp2Cancel)));
+  EXPECT_TRUE(peer[waiting].unseen);
 }
 
 TEST_F(Http2Client, AServerMayNotAskForPushes) {
