@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from processes import DEADLINE_S, wait_until
+from processes import DEADLINE_S, free_port, wait_until
 
 grpc = pytest.importorskip("grpc")
 
@@ -131,13 +131,15 @@ def say(sock, chunks):
     """Until the other side has had enough. Whether it had."""
     sent = 0
     sock.settimeout(DEADLINE_S)
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+    try:
         for chunk in chunks:
             sock.sendall(chunk)
             sent += len(chunk)
             if sent > ENOUGH:
-                return False
-    return True
+                break
+    except (BrokenPipeError, ConnectionResetError):
+        return True
+    return False
 
 
 class Watched:
@@ -178,9 +180,9 @@ class Watched:
 
 
 @contextlib.contextmanager
-def connected(daemon, *opening):
+def connected(daemon, *opening, key="up"):
     with socket.socket(socket.AF_UNIX) as sock:
-        sock.connect(socket_of(daemon).removeprefix("unix:"))
+        sock.connect(socket_of(daemon, key).removeprefix("unix:"))
         sock.sendall(b"".join([PREFACE, *(opening or [settings()])]))
         yield sock
 
@@ -233,6 +235,16 @@ def test_a_client_that_opens_no_window_holds_up_no_other(berthd, serve, dial):
         for stream in range(1, 101, 2):
             sock.sendall(headers(stream, request) + frame(DATA, END_STREAM, stream, body))
         others.more_calls(100)
+
+
+def test_a_client_whose_requests_fill_the_memory_while_they_wait_is_the_one_that_is_dropped(berthd, serve, dial):
+    pools = {**pool(serve()), "down": {"endpoints": [f"grpc://127.0.0.1:{free_port()}"], "fail_fast": False}}
+    daemon = berthd(pools, total_stream_buffer="16MiB")
+    with Watched(daemon, dial(daemon)) as others, connected(daemon, key="down") as sock:
+        block = REQUEST + literal(b"x", b"y" * 50_000)
+        assert say(sock, (b"".join(in_frames(stream, block)) for stream in range(1, 2000, 2))), "it is not dropped"
+        assert "is dropped from a channel pool" in daemon.log()
+        others.more_calls()
 
 
 # ---- servers ----
