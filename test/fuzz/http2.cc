@@ -1,20 +1,12 @@
 // Fuzzes both sides of HTTP/2: what a peer says in a conversation is recorded, changed at random
 // and played to a connection whose driver acts at random. Each run is the same whenever it is made.
 //
-//   http2 [--seconds N] [--seed S] [--from I] [--verbose] [FILE]...
-//
-// Plays the recordings, the files, and then changed recordings, from number I on, for N seconds;
-// --verbose tells the numbers. With -fsanitize=fuzzer and -DBERTH_LIBFUZZER it is a target of
-// libFuzzer.
+// Inputs that are made are changed recordings; the command line is that of fuzz/runner.h.
 //
 // An input: a byte for the side and the way it is played, one for what the driver does, and what
 // the peer says.
 
 #include <algorithm>
-#include <chrono>
-#include <cstdio>
-#include <cstdlib>
-#include <fstream>
 #include <iterator>
 #include <set>
 #include <string>
@@ -24,6 +16,7 @@
 #include "base/check.h"
 #include "base/limits.h"
 #include "base/random.h"
+#include "fuzz/runner.h"
 #include "unit/wire/http2_frames.h"
 #include "wire/http2_connection.h"
 
@@ -382,7 +375,7 @@ const std::vector<Recording>& recordings() {
 
 class Changer {
  public:
-  explicit Changer(uint64_t seed) : random_(seed) {}
+  explicit Changer(Random& random) : random_(random) {}
 
   std::string input() {
     const Recording& recording = recordings()[below(recordings().size())];
@@ -437,60 +430,17 @@ class Changer {
     }
   }
 
-  Random random_;
+  Random& random_;
 };
-
-struct Options {
-  long seconds = 2;
-  uint64_t seed = 1;
-  uint64_t from = 0;
-  bool verbose = false;
-  std::vector<std::string> files;
-};
-
-Options parse(int count, char** words) {
-  Options options;
-  for (int i = 1; i < count; ++i) {
-    const std::string_view word = words[i];
-    const auto number = [&] { return std::strtoull(++i < count ? words[i] : "0", nullptr, 10); };
-    if (word == "--seconds") {
-      options.seconds = static_cast<long>(number());
-    } else if (word == "--seed") {
-      options.seed = number();
-    } else if (word == "--from") {
-      options.from = number();
-    } else if (word == "--verbose") {
-      options.verbose = true;
-    } else {
-      options.files.emplace_back(word);
-    }
-  }
-  return options;
-}
-
-int fuzz(const Options& options) {
-  for (const std::string& path : options.files) {
-    std::ifstream file(path, std::ios::binary);
-    play(std::string{std::istreambuf_iterator<char>(file), {}});
-  }
-  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(options.seconds);
-  uint64_t number = options.from;
-  size_t messages = 0;
-  for (; std::chrono::steady_clock::now() < until; ++number) {
-    if (options.verbose) std::fprintf(stderr, "--seed %lu --from %lu\n", options.seed, number);
-    messages += play(Changer(options.seed << 32 | number).input());
-  }
-  BERTH_CHECK(messages > 0, "something comes through");
-  std::printf(
-      "%zu recordings, %lu changed ones with seed %lu, in which %zu header blocks were right\n",
-      recordings().size(), number - options.from, options.seed, messages);
-  return 0;
-}
 
 }  // namespace
 }  // namespace berth::wire
 
 int main(int count, char** words) {
-  return berth::wire::fuzz(berth::wire::parse(count, words));
+  using berth::wire::Changer;
+  return berth::fuzz::run(
+      count, words,
+      {.play = [](std::string_view input) { return berth::wire::play(input) > 0; },
+       .make = [](berth::Random& random) { return Changer(random).input(); }});
 }
 #endif
