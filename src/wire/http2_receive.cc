@@ -236,9 +236,8 @@ void Http2Connection::State::on_ping(std::string_view payload) {
 
 void Http2Connection::State::on_pong(std::string_view payload) {
   if (role_ == Role::server && is_closing_ && payload == kHttp2Farewell) {
-    if (std::exchange(goaway_sent_, true)) return;
-    goaway_last_ = last_peer_;
-    return answer(make_http2_goaway(last_peer_, kHttp2NoError, 0));
+    if (!goaway_last_.has_value()) give_goaway(last_peer_);
+    return;
   }
   uint64_t number = 0;
   std::memcpy(&number, payload.data(), sizeof number);

@@ -100,7 +100,8 @@ void Http2Connection::State::end(uint32_t error) {
 void Http2Connection::State::write_goaway(uint32_t error, std::string_view debug) {
   output_.append(answers_);
   answers_.clear();
-  output_.append(make_http2_goaway(last_of_peer(), error, debug.size()));
+  const int32_t last = goaway_last_.value_or(role_ == Role::server ? last_peer_ : 0);
+  output_.append(make_http2_goaway(last, error, debug.size()));
   output_.append(debug);
 }
 
@@ -118,7 +119,7 @@ bool Http2Connection::State::wants_to_send() const {
 
 bool Http2Connection::State::done() const {
   if (wants_to_send()) return false;
-  return stage_ == Stage::over || (records_.empty() && (goaway_sent_ || goaway_came_));
+  return stage_ == Stage::over || (records_.empty() && (goaway_last_.has_value() || goaway_came_));
 }
 
 // ---- how it ends ----
@@ -167,9 +168,13 @@ void Http2Connection::State::close_gracefully() {
     answer(make_http2_goaway(kHttp2LastStream, kHttp2NoError, 0));
     answer(make_http2_ping(kHttp2Farewell, false));
   } else {
-    answer(make_http2_goaway(0, kHttp2NoError, 0));
-    goaway_sent_ = true;
+    give_goaway(0);
   }
+}
+
+void Http2Connection::State::give_goaway(int32_t last) {
+  goaway_last_ = last;
+  answer(make_http2_goaway(last, kHttp2NoError, 0));
 }
 
 void Http2Connection::State::close(uint32_t error, std::string_view debug) {

@@ -119,9 +119,7 @@ class Http2Connection::State {
   void write_goaway(uint32_t error, std::string_view debug);
   void close_all(uint32_t error);
   void settle();
-  int32_t last_of_peer() const {
-    return role_ == Role::server ? goaway_last_.value_or(last_peer_) : 0;
-  }
+  void give_goaway(int32_t last);
 
   // --- streams (http2_state.cc) ---
   Record* find(int32_t id);
@@ -242,8 +240,7 @@ class Http2Connection::State {
 
   int64_t unrest_ = 0;  // below zero: what is on its way for streams that we have reset
   bool is_closing_ = false;
-  bool goaway_sent_ = false;  // the one that is meant
-  std::optional<int32_t> goaway_last_;
+  std::optional<int32_t> goaway_last_;  // of the GOAWAY that we mean, once it is given
   int32_t peer_goaway_last_ = kHttp2LastStream;
   bool goaway_came_ = false;
   // What the connection ends with.
